@@ -1,0 +1,15 @@
+/**
+ * The one interface that float, simulated, integer and device models share.
+ */
+export interface LanguageModel {
+  readonly vocab: number;
+  /** Token ids `[tokens]` → logits `[tokens, vocab]`, row-major. Each call is a text of its own. */
+  logits(tokens: Int32Array): Promise<Float32Array>;
+  /**
+   * `-log p(tokens[i + 1] | tokens[0 … i])` in nats, `[tokens - 1]`. Optional: models that compute it without
+   * handing out the logits are faster; callers fall back to `logits`.
+   */
+  negativeLogLikelihood?(tokens: Int32Array): Promise<Float32Array>;
+  /** Frees sessions and buffers. */
+  release?(): Promise<void>;
+}
