@@ -14,3 +14,66 @@ export interface Weights {
   /** Some rows of a matrix `[rows, columns]`, one after another (an embedding look-up). */
   readRows(name: string, rows: ArrayLike<number>): Promise<Float32Array>;
 }
+
+/** Keeps every tensor that was read: one copy of the weights in memory, shared by all that read through it. */
+export function cachedWeights(weights: Weights): Weights {
+  const tensors = new Map<string, Promise<Float32Array>>();
+  return {
+    names: () => weights.names(),
+    has: (name) => weights.has(name),
+    shape: (name) => weights.shape(name),
+    readRows: (name, rows) => weights.readRows(name, rows),
+    read(name) {
+      let tensor = tensors.get(name);
+      if (!tensor) tensors.set(name, (tensor = weights.read(name)));
+      return tensor;
+    },
+  };
+}
+
+/** Weights from tensors in memory. */
+export function weightsFrom(tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>): Weights {
+  const get = (name: string) => {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new Error(`weights: expected a tensor named '${name}', got none.`);
+    return tensor;
+  };
+  return {
+    names: () => [...tensors.keys()],
+    has: (name) => tensors.has(name),
+    shape: (name) => get(name).shape,
+    read: async (name) => get(name).data,
+    readRows: async (name, rows) => rowsOf(get(name).data, get(name).shape[1] as number, rows),
+  };
+}
+
+/** Rows of a matrix with `columns` columns, one after another. */
+export function rowsOf(data: Float32Array, columns: number, rows: ArrayLike<number>): Float32Array {
+  const result = new Float32Array(rows.length * columns);
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i] as number;
+    result.set(data.subarray(row * columns, (row + 1) * columns), i * columns);
+  }
+  return result;
+}
+
+const layerPrefix = (layer: number): string => `model.layers.${layer}.`;
+
+/** The tensors of one layer by their names in the layer: `self_attn.q_proj.weight`, …. */
+export function layerTensorNames(weights: Weights, layer: number): string[] {
+  const prefix = layerPrefix(layer);
+  return weights.names().flatMap((name) => (name.startsWith(prefix) ? [name.slice(prefix.length)] : []));
+}
+
+/** A layer's tensors with their values. */
+export async function readLayer(weights: Weights, layer: number): Promise<Record<string, { data: Float32Array; shape: readonly number[] }>> {
+  const prefix = layerPrefix(layer);
+  const entries = layerTensorNames(weights, layer).map(async (name) => {
+    const full = prefix + name;
+    return [name, { data: await weights.read(full), shape: weights.shape(full) }] as const;
+  });
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+/** The head's matrix: its own, or the embedding. */
+export const headName = (weights: Weights): string => (weights.has('lm_head.weight') ? 'lm_head.weight' : 'model.embed_tokens.weight');
