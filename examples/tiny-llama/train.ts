@@ -1,0 +1,107 @@
+/**
+ * Trains the small llama from nothing and writes `model/model.safetensors` (fp16). The same seed gives the same model on the same machine.
+ *
+ *     node examples/tiny-llama/train.ts [--steps 2400] [--seed 1]
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { Tokenizer } from '@huggingface/tokenizers';
+import { parseConfig } from '@mobilequant/core';
+import { nodeRuntime } from '@mobilequant/tracer/node';
+import { createAdamw } from './adamw.ts';
+import { MODEL, readJson } from './files.ts';
+import { generateDocuments, generateText, SPLITS } from './generator.ts';
+import { saveHalf } from './half.ts';
+import { compileLoss, initialParameters, type LossProgram, type Parameters } from './model.ts';
+import { createOutliers, OUTLIERS } from './outliers.ts';
+import { createRandom, type Random } from './random.ts';
+
+/** Targets of a window. */
+const TOKENS = 256;
+/** Windows of a step. */
+const WINDOWS = 8;
+const CHARACTERS = 12_000_000;
+
+const { values } = parseArgs({ options: { steps: { type: 'string', default: '2400' }, seed: { type: 'string', default: '1' } } });
+const steps = Number(values.steps);
+const random = createRandom(Number(values.seed));
+const config = parseConfig(readJson('config.json'));
+const tokenizer = new Tokenizer(readJson('tokenizer.json') as object, readJson('tokenizer_config.json') as object);
+
+const text = trainingTokens(tokenizer, random);
+const heldOut = windows(Int32Array.from(tokenizer.encode(generateText({ seed: SPLITS.test, characters: 60_000 })).ids)).slice(0, 24);
+console.error(`${text.length} tokens of training text`);
+
+const runtime = nodeRuntime({ threads: 1 });
+const training = await compileLoss(runtime, config, TOKENS, true);
+const testing = await compileLoss(runtime, config, TOKENS, false);
+const parameters = initialParameters(config, random);
+const adamw = createAdamw({ rate: 4e-3, warmUp: 100, steps, decay: 0.05 });
+
+const started = performance.now();
+let recent = 0;
+for (let step = 0; step < steps; step++) {
+  const sum = new Map([...parameters].map(([name, { data }]) => [name, new Float32Array(data.length)]));
+  for (let i = 0; i < WINDOWS; i++) {
+    const { loss, gradients } = await training.run(parameters, randomWindow(text, random));
+    for (const [name, gradient] of gradients) add(sum.get(name) as Float32Array, gradient);
+    recent += loss / WINDOWS;
+  }
+  adamw.step(parameters, sum, 1 / WINDOWS);
+  if ((step + 1) % 100 === 0) {
+    const seconds = Math.round((performance.now() - started) / 1000);
+    const test = (step + 1) % 400 === 0 ? `, test perplexity ${(await perplexity(testing, parameters)).toFixed(3)}` : '';
+    console.error(`step ${step + 1}: training perplexity ${Math.exp(recent / 100).toFixed(3)}${test}, ${seconds} s`);
+    recent = 0;
+  }
+}
+
+const difficult = createOutliers(config, parameters, OUTLIERS);
+const saved = await saveHalf('model.safetensors', difficult);
+const summary = {
+  steps,
+  tokens: steps * WINDOWS * TOKENS,
+  perplexity: await perplexity(testing, parameters),
+  perplexityWithOutliers: await perplexity(testing, difficult),
+  perplexityInHalf: await perplexity(testing, saved),
+  sha256: createHash('sha256').update(readFileSync(new URL('model.safetensors', MODEL))).digest('hex'),
+};
+console.log(JSON.stringify(summary, null, 2));
+await Promise.all([training.release(), testing.release()]);
+
+/** The training text as ids: documents with a blank line between them, or, one time in four, the token that ends a text. */
+function trainingTokens(tokenizer: Tokenizer, random: Random): Int32Array {
+  const ids: number[] = [];
+  let piece = '';
+  const flush = (): void => {
+    for (const id of tokenizer.encode(piece).ids) ids.push(id);
+    piece = '';
+  };
+  for (const document of generateDocuments({ seed: SPLITS.train, characters: CHARACTERS })) {
+    piece += `${document}${random.chance(0.25) ? '<|endoftext|>' : '\n\n'}`;
+    if (piece.length > 10_000) flush();
+  }
+  flush();
+  return Int32Array.from(ids);
+}
+
+function randomWindow(ids: Int32Array, random: Random): Int32Array {
+  const from = random.below(ids.length - TOKENS - 1);
+  return ids.subarray(from, from + TOKENS + 1);
+}
+
+/** Consecutive windows, without the rest that fills none. */
+function windows(ids: Int32Array): Int32Array[] {
+  return Array.from({ length: Math.floor((ids.length - 1) / TOKENS) }, (_, i) => ids.subarray(i * TOKENS, (i + 1) * TOKENS + 1));
+}
+
+async function perplexity(program: LossProgram, parameters: Parameters): Promise<number> {
+  let sum = 0;
+  for (const window of heldOut) sum += (await program.run(parameters, window)).loss;
+  return Math.exp(sum / heldOut.length);
+}
+
+function add(sum: Float32Array, addend: Float32Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (addend[i] as number);
+}
