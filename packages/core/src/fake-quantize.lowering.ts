@@ -56,7 +56,7 @@ lower<'dy' | 'x' | 'y' | 'scale' | 'offset', FakeQuantizeAttributes>(
   'FakeQuantizeGradient',
   (r, { dy, x, y, scale, offset }, attributes) => {
     const { max, zero } = gridOf(r, offset, attributes);
-    const { bits, rows, nonnegative, constantOffset } = attributes;
+    const { bits, rows, nonnegative } = attributes;
     const each = (op: string, ...inputs: Operand[]) => r.emit(op, inputs, x.shape, 'float32');
     const small = (op: string, ...inputs: Operand[]) => r.emit(op, inputs, scale.shape, 'float32');
 
@@ -79,12 +79,11 @@ lower<'dy' | 'x' | 'y' | 'scale' | 'offset', FakeQuantizeAttributes>(
     if (bits > 8) {
       const outside = each('Sub', dy, dx);
       dscale = small('Add', dot(dx, each('Sub', y, x)), dot(outside, y));
-      clipped = constantOffset ? dscale : sum(outside);
+      clipped = sum(outside);
     } else {
       dscale = small('Sub', dot(dy, y), dot(dx, x));
-      clipped = constantOffset ? dscale : small('Sub', sum(dy), sum(dx));
+      clipped = small('Sub', sum(dy), sum(dx));
     }
-    const gradients = [dx, small('Div', dscale, scale)];
-    return constantOffset ? gradients : [...gradients, small('Neg', small('Mul', scale, clipped))];
+    return [dx, small('Div', dscale, scale), small('Neg', small('Mul', scale, clipped))]; // what nobody uses is pruned
   },
 );

@@ -23,8 +23,6 @@ export interface FakeQuantizeAttributes {
   readonly fixed: boolean;
   /** x ≥ 0 and offset 0: nothing clips below. */
   readonly nonnegative: boolean;
-  /** The offset has no gradient. */
-  readonly constantOffset: boolean;
   /** The offset may lie outside the grid (the reference allows it for weights that are all of one sign). Slower. */
   readonly freeOffset: boolean;
   /** Names the result in a traced graph. */
@@ -37,7 +35,6 @@ const DEFAULTS: FakeQuantizeAttributes = {
   signed: false,
   fixed: false,
   nonnegative: false,
-  constantOffset: false,
   freeOffset: false,
 };
 
@@ -79,7 +76,7 @@ function backward({ dy, x, y, scale, offset }: GradientInputs, attributes: FakeQ
   const dx = tf.mul(dy, tf.cast(inside, 'float32'));
   const clipped = tf.sub(dy, dx);
   const dscale = tf.div(tf.add(sum(tf.mul(dx, tf.sub(y, x))), sum(tf.mul(clipped, y))), scale);
-  return attributes.constantOffset ? [dx, dscale] : [dx, dscale, tf.neg(tf.mul(scale, sum(clipped)))];
+  return [dx, dscale, tf.neg(tf.mul(scale, sum(clipped)))];
 }
 
 tf.registerGradient({
@@ -90,8 +87,9 @@ tf.registerGradient({
     const [x, scale, offset, y] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
     const attributes = attrs as unknown as FakeQuantizeAttributes;
     if (attributes.fixed) return { x: () => dy as tf.Tensor, scale: () => tf.zerosLike(scale), offset: () => tf.zerosLike(offset) };
-    const [dx, dscale, doffset] = run('FakeQuantizeGradient', { dy, x, y, scale, offset }, attributes) as tf.Tensor[];
-    return { x: () => dx as tf.Tensor, scale: () => dscale as tf.Tensor, offset: () => doffset ?? tf.zerosLike(offset) };
+    const gradients = run('FakeQuantizeGradient', { dy, x, y, scale, offset }, attributes);
+    const [dx, dscale, doffset] = gradients as [tf.Tensor, tf.Tensor, tf.Tensor];
+    return { x: () => dx, scale: () => dscale, offset: () => doffset };
   },
 });
 

@@ -1,0 +1,87 @@
+/**
+ * SmoothQuant: channel scales from statistics, no learning.
+ *
+ *     s_j = max(act_j^α / max_i |W_ij|^(1-α), 1e-5)
+ *
+ * act is the largest input of the second module on calibration text. `original` scales norm → linears only; `modified`
+ * (the stronger baseline of MobileQuant) also v → o and w3 → w2. Under grouped heads v → o has one scale for each
+ * channel of a key-value head, shared by its query heads, which keeps the function; the reference leaves it out there.
+ */
+import type { DecoderConfig, Weights } from '@mobilequant/core';
+import type { Runtime, Values } from '@mobilequant/tracer';
+import type { Statistics } from './statistics.ts';
+import { type LayerScales, scaledWeights } from './transformed-weights.ts';
+
+export interface SmoothQuantOptions {
+  /** Default 0.5. */
+  readonly alpha?: number;
+  /** `original`: norms only. `modified` (default): v → o and w3 → w2 too. `omniquant`: modified without w3 → w2. */
+  readonly variant?: 'original' | 'modified' | 'omniquant';
+  /** Scale v → o under grouped heads too (default), or leave it out as the reference does. */
+  readonly groupedHeads?: boolean;
+}
+
+const FLOOR = 1e-5; // of the weights' maxima and of the scales, as in the reference
+
+/** The smoothed weights: the same float function. */
+export function smooth(
+  runtime: Runtime,
+  config: DecoderConfig,
+  weights: Weights,
+  statistics: Statistics,
+  { alpha = 0.5, variant = 'modified', groupedHeads = true }: SmoothQuantOptions = {},
+): Weights {
+  const { heads, kvHeads, headDim, ffn } = config;
+  return scaledWeights(runtime, config, weights, (layer, tensors): LayerScales => {
+    const inputOf = (module: string): Float32Array => {
+      const site = `model.layers.${layer}.${module}.input`;
+      const channels = statistics.get(site)?.channels;
+      if (!channels) throw new Error(`smooth: expected channel statistics of '${site}', got none. Collect statistics of the same model first.`);
+      return channels.absMax;
+    };
+    const scale = (first: string, ...others: string[]): Float32Array =>
+      channelScales(inputOf(first), columnMaxima([first, ...others], tensors), alpha);
+
+    const norms = { qkv: scale('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'), fc1: scale('mlp.w1', 'mlp.w3') };
+    if (variant === 'original') return norms;
+    const grouped = heads !== kvHeads;
+    const share = (x: Float32Array) => (grouped ? groupMaxima(x, heads / kvHeads, headDim) : x);
+    const out =
+      !grouped || groupedHeads
+        ? { out: channelScales(share(inputOf('self_attn.o_proj')), share(columnMaxima(['self_attn.o_proj'], tensors)), alpha) }
+        : {};
+    const fc2 = variant === 'modified' ? { fc2: channelScales(inputOf('mlp.w2'), columnMaxima(['mlp.w2'], tensors), alpha) } : {};
+    if (fc2.fc2 && fc2.fc2.length !== ffn) throw new Error(`smooth: expected ${ffn} statistics of mlp.w2, got ${fc2.fc2.length}.`);
+    return { ...norms, ...out, ...fc2 };
+  });
+}
+
+function channelScales(activation: Float32Array, weight: Float32Array, alpha: number): Float32Array {
+  return activation.map((a, j) => Math.max(a ** alpha / Math.max(weight[j] as number, FLOOR) ** (1 - alpha), FLOOR));
+}
+
+/** max_i |W_ij| over all the modules, `[in]`. */
+function columnMaxima(modules: readonly string[], tensors: Values): Float32Array {
+  const matrices = modules.map((module) => tensors[`${module}.weight`] as Values[string]);
+  const columns = matrices[0]?.shape[1] as number;
+  const maxima = new Float32Array(columns);
+  for (const { data } of matrices) {
+    for (let i = 0; i < data.length; i++) {
+      const j = i % columns;
+      const size = Math.abs(data[i] as number);
+      if (size > (maxima[j] as number)) maxima[j] = size;
+    }
+  }
+  return maxima;
+}
+
+/** `[heads * headDim]` → `[kvHeads * headDim]`: the largest over the query heads of a group. */
+function groupMaxima(x: Float32Array, group: number, headDim: number): Float32Array {
+  const result = new Float32Array(x.length / group);
+  x.forEach((value, i) => {
+    const head = Math.floor(i / headDim);
+    const at = Math.floor(head / group) * headDim + (i % headDim);
+    result[at] = Math.max(result[at] as number, value);
+  });
+  return result;
+}

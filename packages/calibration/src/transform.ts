@@ -1,0 +1,115 @@
+/**
+ * Equivalent transformations of one layer: channel scales (and shifts) that move difficulty between a module and the
+ * one behind it, without changing what the layer computes.
+ *
+ *     qkv   input_layernorm → q, k, v              fc1   post_attention_layernorm → w1, w3
+ *     out   v → o                                  fc2   w3 → w2
+ *     qkt   q ↔ k
+ *
+ * A pair `first → second` with scale s and shift z becomes first / s (bias (b - z) / s) and second · diag(s)
+ * (bias + W·z). SmoothQuant computes s from statistics, LET learns it; both are applied here, in tfjs operations,
+ * so the transformation that is trained is the one that is stored.
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { BlockWeights, DecoderConfig } from '@mobilequant/core';
+
+export interface ChannelScale {
+  readonly scale: tf.Tensor;
+  readonly shift?: tf.Tensor | undefined;
+}
+
+/** Scales by pair; a pair that is absent stays as it is. */
+export interface LayerTransform {
+  /** `[hidden]` */
+  readonly qkv?: ChannelScale;
+  /** `[hidden]` */
+  readonly fc1?: ChannelScale;
+  /** `[kvHeads * headDim]`: the channels of v, shared by the query heads of a group. */
+  readonly out?: ChannelScale;
+  /** `[ffn]` */
+  readonly fc2?: ChannelScale;
+  /**
+   * `[kvHeads * headDim / 2]`: one scale for each rotary pair of a key head, which keeps the function exactly;
+   * or `[heads * headDim]` as the reference learns it, which under rotary embedding does not.
+   */
+  readonly qkt?: tf.Tensor;
+}
+
+export interface TransformOptions {
+  /**
+   * A shift before a norm leaves a bias behind. The reference forgets it while training RMSNorm models;
+   * `false` reproduces that. Default true.
+   */
+  readonly normBias?: boolean;
+}
+
+/** The weights of a layer after a transformation. @param weights names in the layer → tensors, linears `[out, in]`. */
+export function applyTransform(
+  weights: BlockWeights,
+  transform: LayerTransform,
+  config: DecoderConfig,
+  { normBias = true }: TransformOptions = {},
+): BlockWeights {
+  const result: Record<string, tf.Tensor> = { ...weights };
+
+  const update = (name: string, change: (w: tf.Tensor) => tf.Tensor): void => {
+    const tensor = result[name];
+    if (tensor) result[name] = change(tensor);
+  };
+  const addBias = (module: string, shift: tf.Tensor | undefined): void => {
+    if (!shift) return;
+    const moved = tf.reshape(tf.matMul(result[`${module}.weight`] as tf.Tensor2D, tf.reshape(shift, [-1, 1]) as tf.Tensor2D), [-1]);
+    const bias = result[`${module}.bias`];
+    result[`${module}.bias`] = bias ? tf.add(bias, moved) : moved;
+  };
+  /** Outputs of a module: rows and bias. */
+  const divideRows = (module: string, scale: tf.Tensor, shift: tf.Tensor | undefined, keepBias = true): void => {
+    update(`${module}.weight`, (w) => tf.div(w, w.rank === 1 ? scale : tf.reshape(scale, [-1, 1])));
+    const bias = result[`${module}.bias`];
+    if (shift && keepBias) result[`${module}.bias`] = tf.div(bias ? tf.sub(bias, shift) : tf.neg(shift), scale);
+    else if (bias) result[`${module}.bias`] = tf.div(bias, scale);
+  };
+  /** Inputs of a module: columns, and what the shift adds to its bias. */
+  const multiplyColumns = (module: string, scale: tf.Tensor, shift: tf.Tensor | undefined): void => {
+    addBias(module, shift);
+    update(`${module}.weight`, (w) => tf.mul(w, scale));
+  };
+
+  const { qkv, fc1, out, fc2, qkt } = transform;
+  if (qkv) {
+    divideRows('input_layernorm', qkv.scale, qkv.shift, normBias);
+    for (const module of ['q_proj', 'k_proj', 'v_proj']) multiplyColumns(`self_attn.${module}`, qkv.scale, qkv.shift);
+  }
+  if (out) {
+    divideRows('self_attn.v_proj', out.scale, out.shift);
+    const repeat = (x: tf.Tensor) => overQueryHeads(x, config);
+    multiplyColumns('self_attn.o_proj', repeat(out.scale), out.shift && repeat(out.shift));
+  }
+  if (qkt) {
+    const { queries, keys } = queryKeyScales(qkt, config);
+    divideRows('self_attn.q_proj', queries, undefined);
+    divideRows('self_attn.k_proj', tf.div(1, keys), undefined);
+  }
+  if (fc1) {
+    divideRows('post_attention_layernorm', fc1.scale, fc1.shift, normBias);
+    for (const module of ['w1', 'w3']) multiplyColumns(`mlp.${module}`, fc1.scale, fc1.shift);
+  }
+  if (fc2) {
+    divideRows('mlp.w3', fc2.scale, fc2.shift);
+    multiplyColumns('mlp.w2', fc2.scale, fc2.shift);
+  }
+  return result;
+}
+
+/** `[kvHeads * headDim]` → `[heads * headDim]`: each key-value head's values for the query heads of its group. */
+export function overQueryHeads(x: tf.Tensor, { heads, kvHeads, headDim }: DecoderConfig): tf.Tensor {
+  if (heads === kvHeads) return x;
+  return tf.reshape(tf.tile(tf.reshape(x, [kvHeads, 1, headDim]), [1, heads / kvHeads, 1]), [heads * headDim]);
+}
+
+function queryKeyScales(qkt: tf.Tensor, config: DecoderConfig): { queries: tf.Tensor; keys: tf.Tensor } {
+  const { kvHeads, headDim } = config;
+  if (qkt.size !== (kvHeads * headDim) / 2) return { queries: qkt, keys: qkt };
+  const keys = tf.reshape(tf.tile(tf.reshape(qkt, [kvHeads, 1, headDim / 2]), [1, 2, 1]), [kvHeads * headDim]);
+  return { queries: overQueryHeads(keys, config), keys };
+}

@@ -1,0 +1,102 @@
+/**
+ * A model's weights seen through a transformation: each layer is transformed when one of its tensors is read,
+ * and only the last layer read is kept.
+ */
+import type * as tf from '@tensorflow/tfjs';
+import { type DecoderConfig, layerTensorNames, readLayer, specsOf, type Weights } from '@mobilequant/core';
+import { type Program, type Runtime, trace, type Value, type Values } from '@mobilequant/tracer';
+import { applyTransform, type ChannelScale, type LayerTransform } from './transform.ts';
+
+/** Scales of a layer as plain numbers; see `LayerTransform` for their shapes. */
+export interface LayerScales {
+  readonly qkv?: Float32Array;
+  readonly fc1?: Float32Array;
+  readonly out?: Float32Array;
+  readonly fc2?: Float32Array;
+  readonly qkt?: Float32Array;
+}
+
+/** The tensors of one layer after something was done to them. */
+export type TransformLayer = (layer: number, tensors: Values) => Promise<Values>;
+
+const LAYER = /^model\.layers\.(\d+)\.(.+)$/;
+
+/**
+ * @param transform what becomes of a layer's tensors, by their names in the layer; it may add tensors (biases).
+ * @param added names in the layer of tensors that the transformation adds, with their shapes.
+ */
+export function viewWeights(weights: Weights, transform: TransformLayer, added: Readonly<Record<string, readonly number[]>> = {}): Weights {
+  let last: { layer: number; tensors: Promise<Values> } | undefined;
+
+  const layerOf = (layer: number): Promise<Values> => {
+    if (last?.layer !== layer) last = { layer, tensors: readLayer(weights, layer).then((tensors) => transform(layer, tensors)) };
+    return last.tensors;
+  };
+  const find = (name: string) => {
+    const match = LAYER.exec(name);
+    return match ? { layer: Number(match[1]), local: match[2] as string } : undefined;
+  };
+  const layers = new Set(weights.names().flatMap((name) => find(name)?.layer ?? []));
+  const fresh = [...layers].flatMap((layer) => Object.keys(added).map((name) => `model.layers.${layer}.${name}`));
+  const names = [...new Set([...weights.names(), ...fresh])];
+
+  return {
+    names: () => names,
+    has: (name) => names.includes(name),
+    shape: (name) => (weights.has(name) ? weights.shape(name) : (added[find(name)?.local ?? ''] ?? weights.shape(name))),
+    async read(name) {
+      const found = find(name);
+      if (!found) return weights.read(name);
+      const tensor = (await layerOf(found.layer))[found.local];
+      if (!tensor) throw new Error(`weights: expected the transformed layer ${found.layer} to have '${found.local}', got ${Object.keys(await layerOf(found.layer)).join(', ')}.`);
+      return tensor.data as Float32Array;
+    },
+    readRows: (name, rows) => weights.readRows(name, rows),
+  };
+}
+
+/** Weights with each layer's channels scaled. */
+export function scaledWeights(
+  runtime: Runtime,
+  config: DecoderConfig,
+  weights: Weights,
+  scalesOf: (layer: number, tensors: Values) => LayerScales | Promise<LayerScales>,
+): Weights {
+  const programs = new Map<string, Promise<Program>>();
+  return viewWeights(weights, async (layer, tensors) => {
+    const scales = valuesOf(await scalesOf(layer, tensors));
+    const names = layerTensorNames(weights, layer);
+    const key = `${names} ${Object.keys(scales)}`;
+    let program = programs.get(key);
+    if (!program) programs.set(key, (program = compile(runtime, config, tensors, scales)));
+    return { ...tensors, ...unprefixed(await (await program).run({ ...tensors, ...scales })) };
+  });
+}
+
+const valuesOf = (scales: LayerScales): Record<string, Value> =>
+  Object.fromEntries(
+    Object.entries(scales as Record<string, Float32Array>).map(([pair, data]) => [`scale.${pair}`, { data, shape: [data.length] }]),
+  );
+
+const OUT = 'new:'; // outputs of a graph need names of their own
+
+const unprefixed = (values: Values): Values => Object.fromEntries(Object.entries(values).map(([name, v]) => [name.slice(OUT.length), v]));
+
+function compile(runtime: Runtime, config: DecoderConfig, tensors: Values, scales: Values): Promise<Program> {
+  const graph = trace(
+    (inputs) => {
+      const scale = (pair: string): ChannelScale | undefined => {
+        const tensor = inputs[`scale.${pair}`];
+        return tensor && { scale: tensor };
+      };
+      const pairs = Object.fromEntries(['qkv', 'fc1', 'out', 'fc2'].flatMap((pair) => (scale(pair) ? [[pair, scale(pair)]] : [])));
+      const qkt = inputs['scale.qkt'];
+      const weights = Object.fromEntries(Object.keys(tensors).map((name) => [name, inputs[name] as tf.Tensor]));
+      const transform: LayerTransform = { ...pairs, ...(qkt && { qkt }) };
+      const changed = Object.entries(applyTransform(weights, transform, config)).filter(([name, w]) => w !== weights[name]);
+      return Object.fromEntries(changed.map(([name, w]) => [OUT + name, w]));
+    },
+    specsOf({ ...tensors, ...scales }),
+  );
+  return runtime.compile(graph);
+}
