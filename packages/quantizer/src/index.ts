@@ -1,0 +1,66 @@
+/** Turns floats into integers: specs, ranges, scale and zero point, rounding, packing, encodings, recipes. */
+
+// What a quantizer is
+export type { Granularity, QuantizerSpec, Range, SiteSpec } from './spec.ts';
+export type { Encoding, Encodings } from './encoding.ts';
+export { type Grid, gridFromEncoding, SCALE_MIN } from './grid.ts';
+
+// Ranges, scales and zero points
+export { groupCount } from './groups.ts';
+export { type Ranges, rangesFromRange, rangesOf, symmetricRanges } from './ranges.ts';
+export {
+  type Affine,
+  affineFromRange,
+  type EncodingFromRanges,
+  encodingFromRange,
+  encodingFromRanges,
+  rangesFromEncoding,
+} from './encoding-from-ranges.ts';
+export {
+  REFERENCE_SCALE_MAX,
+  rangesFromReferenceGrid,
+  type ReferenceAffine,
+  referenceAffine,
+  referenceGrid,
+} from './reference-grid.ts';
+
+// Fake quantization and its gradients
+export { roundHalfEven } from './round.ts';
+export { type FakeQuantizeGradient, fakeQuantize, fakeQuantizeGradient } from './fake-quantize.ts';
+export { fakeQuantizeDynamic, fakeQuantizeDynamicGradient } from './dynamic.ts';
+export {
+  type ClippingFactors,
+  type ClippingGradient,
+  clip,
+  clippedRanges,
+  fakeQuantizeClipped,
+  fakeQuantizeClippedGradient,
+} from './learned-clipping.ts';
+
+// Integers
+export { dequantize, type QuantizeOptions, quantize, type SignedLevels, type UnsignedLevels } from './quantize.ts';
+export { packInt4, unpackInt4 } from './pack-int4.ts';
+
+// Sites and recipes
+export { decoderSites, layerSites, type Port, ports, splitSite } from './sites.ts';
+export { matchSite } from './match-site.ts';
+export type { Recipe, ResolveSite, Rule } from './recipe.ts';
+export { resolveRecipe, unusedRules, withRules } from './resolve-recipe.ts';
+export { gateOutput16, type RecipeName, recipeByName, recipes, softmaxInput8, softmaxOutput8 } from './recipes.ts';
+export { describeRecipe, describeSpec, parseRecipe, type RecipeJson, recipeToJson } from './parse-recipe.ts';
+
+// Files
+export type { SpecJson } from './spec-json.ts';
+export { type EncodingJson, type EncodingsJson, encodingsFromJson, encodingsToJson } from './encodings-json.ts';
+export {
+  rangesFromReference,
+  recipeFromReferenceConfig,
+  type ReferenceConfig,
+  type ReferenceRanges,
+  type ReferenceSiteConfig,
+  referenceConfigFromRecipe,
+  referenceFromRanges,
+} from './reference-files.ts';
+
+// Errors
+export { type ErrorFacts, FormatError, NonFiniteError, RecipeError, ShapeError } from './errors.ts';

@@ -1,0 +1,115 @@
+/**
+ * The built-in recipes, as data.
+ *
+ * `paper-*` are the published ones (method, section 3) and learn as the reference does. `w8a8` and `w4a8` are for devices
+ * (the default): weights are symmetric per output channel, which every integer kernel wants; keys and values are symmetric, so that
+ * a cache needs no zero point; and the inputs of o_proj and w2 have 16 bits, because a linear with a 16-bit output runs in 16 bits anyway.
+ */
+import { RecipeError } from './errors.ts';
+import type { Recipe, Rule } from './recipe.ts';
+import type { Granularity, QuantizerSpec } from './spec.ts';
+
+export type RecipeName = 'w8a8' | 'w4a8' | 'paper-w8a8' | 'paper-w4a8' | 'paper-w4a8-sym';
+
+const tensor: Granularity = { kind: 'tensor' };
+const channel: Granularity = { kind: 'channel' };
+
+const a8: QuantizerSpec = { bits: 8, symmetric: false, granularity: tensor };
+const a8Symmetric: QuantizerSpec = { bits: 8, symmetric: true, granularity: tensor };
+const a16: QuantizerSpec = { bits: 16, symmetric: false, granularity: tensor };
+const sigmoid: QuantizerSpec = { ...a8, range: { min: 0, max: 1 } };
+
+/** One rule for each of `sites` of every layer. */
+function everyLayer(spec: QuantizerSpec | null, ...sites: readonly string[]): Rule[] {
+  return sites.map((site) => ({ site: `model.layers.*.${site}`, spec }));
+}
+
+/** Activations and norm weights, the same in all of the paper's recipes. */
+const activations: readonly Rule[] = [
+  ...everyLayer(a8, 'input_layernorm.output', 'post_attention_layernorm.output'),
+  ...everyLayer(a8, 'self_attn.q_proj.output', 'self_attn.k_proj.output', 'self_attn.v_proj.output'),
+  ...everyLayer(a8, 'self_attn.qk_bmm.input', 'self_attn.qk_bmm.input2'),
+  ...everyLayer(a8, 'self_attn.pv_bmm.input2', 'self_attn.pv_bmm.output'),
+  ...everyLayer(a8, 'mlp.w1.output', 'mlp.w3.output', 'mlp.act_fn.output', 'mlp.w2.input'),
+  ...everyLayer(sigmoid, 'mlp.act_fn.input2'),
+  // The residual stream, and the softmax on both sides.
+  ...everyLayer(a16, 'input_layernorm.input', 'post_attention_layernorm.input'),
+  ...everyLayer(a16, 'self_attn.o_proj.output', 'mlp.w2.output'),
+  ...everyLayer(a16, 'self_attn.qk_bmm.output', 'self_attn.pv_bmm.input'),
+  ...everyLayer(a16, 'input_layernorm.weight', 'post_attention_layernorm.weight'),
+];
+
+/** The weights of all linears of every layer. */
+function weights(bits: number, symmetric: boolean, granularity: Granularity): Rule[] {
+  return everyLayer({ bits, symmetric, granularity }, 'self_attn.*_proj.weight', 'mlp.w*.weight');
+}
+
+/** What a device changes in the activations. */
+const deviceActivations: readonly Rule[] = [
+  ...everyLayer(a8Symmetric, 'self_attn.k_proj.output', 'self_attn.qk_bmm.input2'),
+  ...everyLayer(a8Symmetric, 'self_attn.v_proj.output', 'self_attn.pv_bmm.input2'),
+  ...everyLayer(a16, 'self_attn.pv_bmm.output', 'mlp.w2.input'),
+  { site: 'lm_head.weight', spec: { bits: 8, symmetric: true, granularity: channel } },
+];
+
+/** The built-in recipes by name. */
+export const recipes: Readonly<Record<RecipeName, Recipe>> = {
+  w8a8: {
+    name: 'w8a8',
+    description: '8-bit weights for devices: symmetric per output channel, symmetric keys and values, 16-bit o_proj and w2 inputs',
+    rules: [...activations, ...weights(8, true, channel), ...deviceActivations],
+    conventions: 'exact',
+  },
+  w4a8: {
+    name: 'w4a8',
+    description: '4-bit weights for devices: symmetric per output channel, symmetric keys and values, 16-bit o_proj and w2 inputs',
+    rules: [...activations, ...weights(4, true, channel), ...deviceActivations],
+    conventions: 'exact',
+  },
+  'paper-w8a8': {
+    name: 'paper-w8a8',
+    description: 'The paper’s W8A8: 8-bit weights, asymmetric per tensor (w2 per output channel)',
+    rules: [
+      ...activations,
+      ...weights(8, false, tensor),
+      ...everyLayer({ bits: 8, symmetric: false, granularity: channel }, 'mlp.w2.weight'),
+    ],
+    conventions: 'reference',
+  },
+  'paper-w4a8': {
+    name: 'paper-w4a8',
+    description: 'The paper’s W4A8: 4-bit weights, asymmetric per output channel',
+    rules: [...activations, ...weights(4, false, channel)],
+    conventions: 'reference',
+  },
+  'paper-w4a8-sym': {
+    name: 'paper-w4a8-sym',
+    description: 'The paper’s W4A8-sym: 4-bit weights, symmetric per output channel',
+    rules: [...activations, ...weights(4, true, channel)],
+    conventions: 'reference',
+  },
+};
+
+/** Option of the paper: scores (the softmax input, before scaling) in 8 bits. */
+export const softmaxInput8: readonly Rule[] = everyLayer(a8, 'self_attn.qk_bmm.output');
+
+/** Option of the paper: probabilities (the softmax output) in 8 bits. */
+export const softmaxOutput8: readonly Rule[] = everyLayer(a8, 'self_attn.pv_bmm.input');
+
+/** Option of the paper: the two projections of the gated MLP in 16 bits. */
+export const gateOutput16: readonly Rule[] = everyLayer(a16, 'mlp.w1.output', 'mlp.w3.output');
+
+/**
+ * The built-in recipe of a name.
+ *
+ * @throws RecipeError, listing the names there are.
+ */
+export function recipeByName(name: string): Recipe {
+  if (Object.hasOwn(recipes, name)) return recipes[name as RecipeName];
+  throw new RecipeError({
+    where: 'recipe',
+    expected: `one of ${Object.keys(recipes).join(', ')}`,
+    received: `"${name}"`,
+    advice: 'Any other recipe is a JSON file that says what it extends.',
+  });
+}
