@@ -17,7 +17,7 @@
  *                                                                 calibrated min and max, so zero stays inside
  */
 import * as tf from '@tensorflow/tfjs';
-import { type DecoderConfig, type Hint, quantizeAs, scaleShape, type Tap } from '@mobilequant/core';
+import { type DecoderConfig, type FakeQuantizeAttributes, quantizeAs, scaleShape, type Tap } from '@mobilequant/core';
 import { encodingFromRange, groupCount, type QuantizerSpec, type Range, type Recipe, type ResolveSite } from '@mobilequant/quantizer';
 import type { Value } from '@mobilequant/tracer';
 import { constant, largest, smallest } from './extremes.ts';
@@ -193,7 +193,8 @@ export function clippingRange(
 }
 
 /** The tap that simulates quantization with a layer's parameters and constants. */
-export function learningTap(inputs: Tensors, { resolve, conventions }: Pick<LearnablesOptions, 'resolve' | 'conventions'>): Tap {
+export function learningTap(inputs: Tensors, { resolve, conventions, targets }: Omit<LearnablesOptions, 'config'>): Tap {
+  const learnsKnownRanges = targets.ranges && conventions === 'reference';
   return {
     weight(site, w) {
       const spec = resolve(site);
@@ -206,7 +207,9 @@ export function learningTap(inputs: Tensors, { resolve, conventions }: Pick<Lear
     },
     activation(site, x, hint) {
       const spec = resolve(site);
-      return spec ? quantizeActivation(site, x, spec, inputs, hint) : x;
+      if (!spec) return x;
+      const fixed = spec.range !== undefined && !learnsKnownRanges; // never left, nothing learned
+      return quantizeActivation(site, x, spec, inputs, { nonnegative: hint?.nonnegative ?? false, fixed });
     },
   };
 }
@@ -223,9 +226,14 @@ function weightGrid(min: tf.Tensor, max: tf.Tensor, { bits, symmetric }: Quantiz
   return { scale, offset: constant((x) => tf.neg(tf.round(x)), tf.div(min, scale)) };
 }
 
-function quantizeActivation(site: string, x: tf.Tensor, spec: QuantizerSpec, inputs: Tensors, hint: Hint | undefined): tf.Tensor {
+function quantizeActivation(
+  site: string,
+  x: tf.Tensor,
+  spec: QuantizerSpec,
+  inputs: Tensors,
+  attributes: Partial<FakeQuantizeAttributes>,
+): tf.Tensor {
   const input = (name: string) => inputs[`${site}.${name}`];
-  const attributes = { nonnegative: hint?.nonnegative ?? false };
   const [scale, offset] = [input('scale'), input('offset')];
   if (scale && offset) return quantizeAs(spec, x, scale, offset, attributes);
 

@@ -1,0 +1,101 @@
+/**
+ * The methods of the paper from end to end: calibration text in, a quantized model out.
+ *
+ *     minmax       ranges of the float model
+ *     smoothquant  + channel scales from statistics
+ *     omniquant    + LET and LWC, layer by layer
+ *     mobilequant  + LET, LWC and LRL, end to end
+ */
+import { cachedWeights, type DecoderConfig, type Weights } from '@mobilequant/core';
+import { type Recipe, resolveRecipe } from '@mobilequant/quantizer';
+import type { Runtime } from '@mobilequant/tracer';
+import type { LearningTargets, ParameterGroup } from './learnables.ts';
+import type { LearningInput, LearningOptions, Learned } from './learning.ts';
+import { learnEndToEnd } from './mobile-quant.ts';
+import { learnLayerWise } from './omni-quant.ts';
+import type { OnProgress } from './progress.ts';
+import { fuseLearned, type QuantizeInput, quantizeModel, type QuantizeResult, withKnownRanges } from './quantize-model.ts';
+import type { LearningRate } from './schedule.ts';
+import { smooth, type SmoothQuantOptions } from './smooth-quant.ts';
+import { collectStatistics, rangesOf } from './statistics.ts';
+
+export const METHODS = ['minmax', 'smoothquant', 'omniquant', 'mobilequant'] as const;
+
+export type Method = (typeof METHODS)[number];
+
+export interface MethodInput {
+  /** As the checkpoint says; the norms of the layers are quantized in their L2 form. */
+  readonly config: DecoderConfig;
+  readonly weights: Weights;
+  readonly recipe: Recipe;
+  readonly method: Method;
+  /** Token ids from which ranges and smoothing scales are taken. */
+  readonly calibration: readonly Int32Array[];
+  /** Token ids to learn from; by default those of calibration. */
+  readonly training?: readonly Int32Array[];
+}
+
+export interface MethodOptions extends Partial<LearningOptions> {
+  readonly smoothing?: SmoothQuantOptions;
+  readonly onProgress?: OnProgress;
+}
+
+/** The form that an NPU computes: L2 norms in the layers. The final norm keeps its epsilon. */
+export const quantizedForm = (config: DecoderConfig): DecoderConfig => ({ ...config, norm: 'l2' });
+
+/** What a method learns. OmniQuant as MobileQuant's authors run it: LET on every pair, LWC, no ranges. */
+export function defaultTargets(method: Method): LearningTargets {
+  return { pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'], shifts: false, clipping: true, ranges: method === 'mobilequant' };
+}
+
+/**
+ * Learning rates. Reference conventions: the paper's for llama (method, section 7). Exact conventions: LET and LRL move
+ * logarithms, so their rates are relative changes a step.
+ */
+export function defaultRates(recipe: Recipe): Record<ParameterGroup, LearningRate> {
+  const weights = resolveRecipe(recipe)('model.layers.0.self_attn.q_proj.weight');
+  const gentle = weights !== undefined && weights.bits <= 4 && weights.symmetric;
+  const lwc = gentle ? { from: 1e-3, to: 1e-4 } : { from: 1e-2, to: 1e-3 };
+  const lrl = recipe.conventions === 'reference' ? { from: 1e-6, to: 1e-7 } : { from: 1e-3, to: 1e-4 };
+  return { let: { from: 1e-3, to: 1e-4 }, lwc, lrl };
+}
+
+/** Quantizes a model by a method. */
+export async function quantizeBy(
+  runtime: Runtime,
+  { config: checkpointConfig, weights, recipe, method, calibration, training = calibration }: MethodInput,
+  options: MethodOptions = {},
+): Promise<QuantizeResult> {
+  const config = quantizedForm(checkpointConfig);
+  const { onProgress } = options;
+  const observe = (observed: Weights) => collectStatistics(runtime, config, observed, calibration, { head: false, ...(onProgress && { onProgress }) });
+
+  // One copy of the weights at a time: each stage reads through a cache of its own.
+  const statistics = await observe(cachedWeights(weights));
+  if (method === 'minmax') {
+    return quantizeModel({ config, weights, recipe, ranges: withKnownRanges(rangesOf(statistics), recipe) });
+  }
+  const groupedHeads = recipe.conventions === 'exact';
+  const smoothed = cachedWeights(smooth(runtime, config, weights, statistics, { groupedHeads, ...options.smoothing }));
+  const ranges = withKnownRanges(rangesOf(await observe(smoothed)), recipe);
+  const input: LearningInput = { config, weights: smoothed, recipe, ranges, samples: training };
+  if (method === 'smoothquant') return quantizeModel(input);
+  return quantizeModel(await learnAndFuse(runtime, method, input, options));
+}
+
+/** Learns and fuses: the transformed weights, learned ranges and clipping, ready for `quantizeModel`. */
+export async function learnAndFuse(
+  runtime: Runtime,
+  method: 'omniquant' | 'mobilequant',
+  input: LearningInput,
+  options: Partial<LearningOptions>,
+): Promise<Required<QuantizeInput>> {
+  const learn = method === 'omniquant' ? learnLayerWise : learnEndToEnd;
+  const learned: Learned = await learn(runtime, input, {
+    epochs: 2,
+    targets: defaultTargets(method),
+    rates: defaultRates(input.recipe),
+    ...options,
+  });
+  return fuseLearned(learned, input);
+}

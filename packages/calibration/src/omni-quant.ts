@@ -1,0 +1,66 @@
+/**
+ * OmniQuant: learn layer by layer.
+ *
+ * The target of a layer is the float layer on float inputs; its input is what the quantized layers before it put out.
+ * Learn the layer, go on with its quantized output.
+ */
+import type { Runtime, Value } from '@mobilequant/tracer';
+import type { LayerLearnables } from './learnables.ts';
+import { checkLoss, embedded, type Learned, type LearningInput, type LearningOptions, namesIn, startSession, treeOf } from './learning.ts';
+import { progressOf } from './progress.ts';
+
+/** Learns every layer in turn, `epochs` times over the samples each. */
+export async function learnLayerWise(runtime: Runtime, input: LearningInput, options: LearningOptions): Promise<Learned> {
+  const { config, weights, samples } = input;
+  const { epochs, extraLoss = false, onProgress } = options;
+  const session = startSession(runtime, 'layer by layer', input, options);
+  const { programs, learnables, optimizer } = session;
+  const state = await session.resume();
+  const steps = epochs * samples.length;
+  const progress = progressOf('layer by layer', config.layers * steps, onProgress, state ? state.layer * steps + state.step : 0);
+
+  // The hidden states of all samples, float and quantized, at the layer at work.
+  const float = await Promise.all(samples.map((sample) => embedded(weights, config.hidden, sample)));
+  const quantized: Value[] = [...float];
+  const losses: number[] = [];
+
+  for (let layer = 0; layer < config.layers; layer++) {
+    const own = learnables[layer] as LayerLearnables;
+    const targets: Value[] = [];
+    for (const x of float) targets.push(await programs.float(layer, x));
+
+    if (!state || layer >= state.layer) losses.push(await learnLayer(layer, own, targets));
+
+    session.prepare(layer);
+    for (let i = 0; i < samples.length; i++) quantized[i] = await programs.forward(layer, quantized[i] as Value, own);
+    float.splice(0, float.length, ...(targets as typeof float));
+  }
+  return { programs, learnables, losses };
+
+  async function learnLayer(layer: number, own: LayerLearnables, targets: readonly Value[]): Promise<number> {
+    const tree = treeOf(layer, own);
+    const moments = optimizer.init(tree);
+    let from = 0;
+    if (state && layer === state.layer) {
+      from = moments.step = state.step;
+      for (const name of Object.keys(tree)) {
+        moments.first[name]?.set(state.first[name] as Float32Array);
+        moments.second[name]?.set(state.second[name] as Float32Array);
+      }
+    }
+    let total = 0;
+    for (let step = from; step < steps; step++) {
+      const i = step % samples.length;
+      const x = quantized[i] as Value;
+      const aims = extraLoss ? [targets[i] as Value, await programs.float(layer, x)] : [targets[i] as Value];
+      session.prepare(layer);
+      const { loss, gradients } = await programs.loss(layer, x, aims, own);
+      checkLoss(loss, `OmniQuant, layer ${layer}, step ${step}`);
+      optimizer.update(tree, namesIn(layer, gradients), moments, session.learningRate(step, steps));
+      if (step >= steps - samples.length) total += loss;
+      progress.step(loss);
+      await session.checkpoint(layer, step + 1, moments);
+    }
+    return total / samples.length;
+  }
+}
