@@ -54,6 +54,8 @@ export interface Initializer extends ValueInfo {
 
 export interface Graph {
   readonly name: string;
+  /** Version of the ONNX operators that the nodes mean; default 21. */
+  readonly opset?: number;
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
   /** In topological order. */

@@ -1,0 +1,106 @@
+/**
+ * Multiplies in integers where both operands are integers in disguise.
+ *
+ *     Gemm(DequantizeLinear(x: uint8 per tensor), DequantizeLinear(w: int8 per tensor or row), transB)
+ *     → MatMulIntegerToFloat(x, wᵀ, …)
+ *
+ * The same value with exact sums; ONNX Runtime runs it with the processor's 8-bit products, three times as fast.
+ */
+import { dataOf } from '../serde.ts';
+import type { Graph, Initializer, Node, TensorType } from '../graph.ts';
+import { typesOf } from '../types-of.ts';
+
+/**
+ * Requires: topological order, types of the quantized values known (others are left alone).
+ * Ensures: the same inputs, outputs and values; DequantizeLinear nodes stay, for other consumers or for `prune`.
+ * A weight that is an initializer is transposed once, when its data is written; any other by a Transpose node.
+ */
+export function integerProducts(graph: Graph): Graph {
+  const types = typesOf(graph);
+  const producers = new Map(graph.nodes.flatMap((node) => node.outputs.map((output): [string, Node] => [output, node])));
+  const values = new Map(graph.values);
+  const initializers = new Map(graph.initializers);
+  const transposed = new Map<string, string>();
+  const nodes: Node[] = [];
+
+  const transpose = (weight: string, type: TensorType): string => {
+    const done = transposed.get(weight);
+    if (done !== undefined) return done;
+    const name = freshName(`${weight}.transposed`, types);
+    const shape = type.shape.toReversed();
+    const initializer = graph.initializers.get(weight);
+    if (initializer) initializers.set(name, transposedInitializer(initializer, name));
+    else nodes.push({ op: 'Transpose', domain: '', inputs: [weight], outputs: [name], attributes: { perm: [1, 0] } });
+    types.set(name, { type: type.type, shape });
+    values.set(name, { type: type.type, shape });
+    transposed.set(weight, name);
+    return name;
+  };
+
+  for (const node of graph.nodes) {
+    const product = match(node, producers, types);
+    if (!product) {
+      nodes.push(node);
+      continue;
+    }
+    const [x, xScale, xZero = ''] = product.x.inputs as [string, string, string?];
+    const [w, wScale, wZero = ''] = product.w.inputs as [string, string, string?];
+    const inputs = [x, transpose(w, product.wType), xScale, wScale, xZero, wZero];
+    while (inputs.at(-1) === '') inputs.pop();
+    const title = node.name === undefined ? {} : { name: node.name };
+    nodes.push({ ...title, op: 'MatMulIntegerToFloat', domain: 'com.microsoft', inputs, outputs: node.outputs, attributes: {} });
+  }
+  return { ...graph, nodes, initializers, values };
+}
+
+interface Product {
+  readonly x: Node;
+  readonly w: Node;
+  readonly wType: TensorType;
+}
+
+/** The two DequantizeLinear nodes of a product that can run in integers. */
+function match(node: Node, producers: ReadonlyMap<string, Node>, types: ReadonlyMap<string, TensorType>): Product | undefined {
+  const [a = '', b = '', c = ''] = node.inputs;
+  const x = producers.get(a);
+  const w = producers.get(b);
+  if (!isPlainGemm(node) || c !== '' || !isDequantize(x) || !isDequantize(w)) return undefined;
+  const rank = (name: string | undefined): number | undefined => types.get(name ?? '')?.shape.length;
+  const isOne = (name: string | undefined): boolean => rank(name) === 0 || (rank(name) === 1 && types.get(name ?? '')?.shape[0] === 1);
+  const xType = types.get(x.inputs[0] ?? '');
+  const wType = types.get(w.inputs[0] ?? '');
+  const axis = w.attributes['axis'] ?? 1;
+  const perRow = rank(w.inputs[1]) === 1 && (axis === 0 || axis === -2);
+  const isFloat = types.get(x.inputs[1] ?? '')?.type === 'float32' && types.get(w.inputs[1] ?? '')?.type === 'float32';
+  const fits = xType?.type === 'uint8' && wType?.type === 'int8' && isFloat && isOne(x.inputs[1]) && (isOne(w.inputs[1]) || perRow);
+  return fits ? { x, w, wType } : undefined;
+}
+
+function isPlainGemm({ op, domain, attributes: { transA = 0, transB = 0, alpha } }: Node): boolean {
+  const unscaled = alpha === undefined || (typeof alpha === 'object' && 'float' in alpha && alpha.float === 1);
+  return op === 'Gemm' && domain === '' && transA === 0 && transB !== 0 && unscaled;
+}
+
+function isDequantize(node: Node | undefined): node is Node {
+  return node?.op === 'DequantizeLinear' && node.domain === '' && (node.attributes['block_size'] ?? 0) === 0;
+}
+
+function freshName(wanted: string, taken: ReadonlyMap<string, unknown>): string {
+  let name = wanted;
+  for (let i = 1; taken.has(name); i++) name = `${wanted}.${i}`;
+  return name;
+}
+
+/** `[rows, columns]` of bytes becomes `[columns, rows]`, when it is asked for. */
+function transposedInitializer(initializer: Initializer, name: string): Initializer {
+  const [rows, columns] = initializer.shape as [number, number];
+  const data = async (): Promise<Uint8Array> => {
+    const from = await dataOf(initializer);
+    const to = new Uint8Array(from.length);
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) to[column * rows + row] = from[row * columns + column] as number;
+    }
+    return to;
+  };
+  return { name, type: initializer.type, shape: [columns, rows], data };
+}
