@@ -1,0 +1,19 @@
+/** What is pure about model files: the safetensors header, 16-bit floats, tensor names, tokenizing. Files are in `./node`. */
+
+export { type DType, type DTypeInfo, dtypeFromTag, dtypeInfo, dtypeTags, type StoredArray } from './dtype.ts';
+export { CheckpointError, type CheckpointProblem, FormatError, type FormatProblem, OverflowError } from './errors.ts';
+export { fromBfloat16, fromFloat16, type Narrowed, toBfloat16, toFloat16 } from './float16.ts';
+export { type JsonObject, type JsonValue, parseJsonObject } from './json.ts';
+export { isComputedBuffer, toHuggingFace, toUnified } from './names.ts';
+export {
+  elementsOf,
+  encodeHeader,
+  PREFIX_BYTES,
+  parseHeader,
+  parseHeaderLength,
+  type SafetensorsHeader,
+  type TensorEntry,
+  type TensorSpec,
+  tensorBytes,
+} from './safetensors.ts';
+export { createTokenizer, type Tokenizer } from './tokenizer.ts';

@@ -1,0 +1,149 @@
+/**
+ * Writes a complete Hugging Face model directory. It grows under a hidden name beside its place and is renamed when it is whole:
+ * under the final name there is either nothing new or everything.
+ */
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import type { Checkpoint } from './checkpoint.ts';
+import type { CheckpointWeights } from './checkpoint-weights.ts';
+import { CheckpointError } from './errors.ts';
+import type { JsonObject, JsonValue } from './json.ts';
+import { toHuggingFace } from './names.ts';
+import { temporaryName } from './write-file-atomic.ts';
+import { writeSafetensors } from './write-safetensors.ts';
+
+/** What goes with a model and does not depend on its weights. */
+const COMPANIONS = [
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'chat_template.jinja',
+  'tokenizer.model',
+  'vocab.json',
+  'merges.txt',
+  'LICENSE',
+];
+
+/** Files of an older model in the same place, which the new one replaces even where it has none of that name. */
+const MODEL_FILE =
+  /^(model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|config\.json|quantization\.json)$/;
+
+const SIGNATURE = 'mobilequant'; // `producer` in a config.json that was written here
+
+/** What a model directory is made of. */
+export interface WriteCheckpointOptions {
+  /** The model that it comes from: its config, and its tokenizer files, are taken over. */
+  readonly from: Pick<Checkpoint, 'directory' | 'config'>;
+  /** The tensors, by unified names. */
+  readonly weights: Pick<CheckpointWeights, 'names' | 'shape' | 'read'>;
+  /** How they are stored. Throws an `OverflowError` for values that do not fit. */
+  readonly dtype: 'float32' | 'float16' | 'bfloat16';
+  /** Entries of `config.json` that differ; `undefined` removes one. */
+  readonly config?: Readonly<Record<string, JsonValue | undefined>>;
+  /** More JSON files, by name: `{ 'quantization.json': … }`. */
+  readonly json?: Readonly<Record<string, JsonValue>>;
+  /** Beyond this many bytes, the weights are divided into shards. */
+  readonly maxShardBytes?: number;
+  /** Allows a directory with other things in it. They stay; only files of a model are replaced. */
+  readonly overwrite?: boolean;
+}
+
+/**
+ * Writes a model directory. An older one that was written here is replaced, and what else lies in it stays. Throws a `CheckpointError`
+ * for a directory with other things in it, unless `overwrite` is given. After a failure everything is as it was.
+ */
+export async function writeCheckpoint(directory: string, options: WriteCheckpointOptions): Promise<void> {
+  const { from, weights, dtype, config = {}, json = {}, maxShardBytes, overwrite = false } = options;
+  const old = await entriesOf(directory);
+  if (old?.length && !overwrite && !(await isOurs(directory, old))) {
+    throw new CheckpointError({
+      directory,
+      expected: 'a new or empty directory, or one that was written here before',
+      received: old.slice(0, 8).join(', ') + (old.length > 8 ? ', …' : ''),
+      cure: 'Choose another directory, or allow overwriting.',
+    });
+  }
+  for (const name of Object.keys(json)) {
+    if (!/^[^/\\:\0]+\.json$/.test(name))
+      throw new RangeError(`writeCheckpoint: expected names of JSON files, got '${name}'.`);
+  }
+
+  const draft = temporaryName(directory);
+  try {
+    await mkdir(draft, { recursive: true });
+    for (const file of COMPANIONS) await copyIfThere(join(from.directory, file), join(draft, file));
+    const files = { 'config.json': configOf(from.config, config, dtype), ...json };
+    for (const [name, value] of Object.entries(files)) {
+      await writeFile(join(draft, name), `${JSON.stringify(value, null, 2)}\n`);
+    }
+    const tensors = weights.names().map((name) => ({
+      name: toHuggingFace(name),
+      dtype,
+      shape: weights.shape(name),
+      data: () => weights.read(name),
+    }));
+    const sharding = maxShardBytes === undefined ? {} : { maxShardBytes };
+    await writeSafetensors(join(draft, 'model.safetensors'), tensors, { format: 'pt' }, sharding);
+    await exchange(draft, directory, old);
+  } catch (error) {
+    await rm(draft, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+function configOf(
+  base: JsonObject,
+  changes: Readonly<Record<string, JsonValue | undefined>>,
+  dtype: string,
+): JsonObject {
+  const dtypeKey = 'dtype' in base ? 'dtype' : 'torch_dtype'; // newer configs call it dtype
+  const all: Record<string, JsonValue | undefined> = { ...base, [dtypeKey]: dtype, ...changes, producer: SIGNATURE };
+  return Object.fromEntries(Object.entries(all).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])));
+}
+
+/** Puts the draft in place. What lay there and is no part of a model moves into it. */
+async function exchange(draft: string, directory: string, old: readonly string[] | undefined): Promise<void> {
+  if (!old) {
+    await mkdir(dirname(resolve(directory)), { recursive: true });
+    return rename(draft, directory);
+  }
+  const aside = temporaryName(directory);
+  await rename(directory, aside);
+  try {
+    await rename(draft, directory);
+  } catch (error) {
+    await rename(aside, directory);
+    throw error;
+  }
+  const replaced = new Set(await readdir(directory));
+  for (const entry of old) {
+    if (!replaced.has(entry) && !MODEL_FILE.test(entry)) await rename(join(aside, entry), join(directory, entry));
+  }
+  await rm(aside, { recursive: true, force: true });
+}
+
+async function entriesOf(directory: string): Promise<string[] | undefined> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** A directory that holds, or is going to hold, a model of ours. */
+async function isOurs(directory: string, entries: readonly string[]): Promise<boolean> {
+  if (entries.includes('learning.safetensors') || entries.includes('quantization.json')) return true;
+  if (!entries.includes('config.json')) return false;
+  return /"producer":\s*"mobilequant"/.test(await readFile(join(directory, 'config.json'), 'utf8'));
+}
+
+async function copyIfThere(source: string, target: string): Promise<void> {
+  try {
+    await copyFile(source, target);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
