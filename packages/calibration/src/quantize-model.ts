@@ -57,7 +57,7 @@ export async function quantizeModel({ config, weights, recipe, ranges, clipping 
     if (!spec) return;
     const shape = weights.shape(name);
     groupCount(shape, spec.granularity, site);
-    const kept = clipping?.get(site) ?? rangesOf(await weights.read(name), shape, spec.granularity, site);
+    const kept = clipping?.get(site) ?? rangesOf(await weights.read(name), shape, spec.granularity, { site });
     encodings.set(site, encodingFromRanges(kept, spec, { site }).encoding);
   };
 

@@ -28,6 +28,9 @@ export interface EmitOptions {
   readonly name?: string | undefined;
 }
 
+/** Element types that constants can have. */
+export type ConstantType = 'float32' | 'int32' | 'bool' | 'uint8' | 'int8' | 'uint16' | 'int16' | 'int64';
+
 const ARRAYS = {
   float32: Float32Array,
   int32: Int32Array,
@@ -36,10 +39,9 @@ const ARRAYS = {
   int8: Int8Array,
   uint16: Uint16Array,
   int16: Int16Array,
-} as const;
+};
 
-export type ConstantType = keyof typeof ARRAYS | 'int64';
-
+/** The domain of ONNX Runtime's own operators. */
 export const MICROSOFT = 'com.microsoft';
 
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
@@ -49,7 +51,7 @@ export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, 
 
 export class Recorder {
   readonly nodes: Node[] = [];
-  readonly initializers = new Map<string, Initializer>();
+  readonly initializers: Map<string, Initializer> = new Map();
   readonly #known = new Map<string, Known>();
   readonly #producers = new Map<string, Node>();
   readonly #seen = new Map<string, readonly string[]>();
