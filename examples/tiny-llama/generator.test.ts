@@ -30,7 +30,7 @@ describe('generateText', () => {
 
   it('tells the same facts about a town everywhere', () => {
     const told = [...text.matchAll(/(\w+) is known for its (\w+)/g)];
-    expect(told.length).toBeGreaterThan(20);
+    expect(told.length).toBeGreaterThan(8);
     for (const [, name, craft] of told) expect(TOWNS.find((town) => town.name === name)?.craft ?? craft).toBe(craft);
   });
 

@@ -16,10 +16,12 @@ import {
   inWords,
   LOOKS,
   MANNERS,
+  MOMENTS,
   MOODS,
   PEOPLE,
   type Person,
   PLACES,
+  prefer,
   SPOTS,
   THINGS,
   TOWNS,
@@ -48,15 +50,15 @@ export function generateDocuments({ seed, characters }: TextOptions): string[] {
   const random = createRandom(seed);
   const documents: string[] = [];
   for (let length = -2; length < characters; length += (documents.at(-1) as string).length + 2) {
-    documents.push(random.pick(DOCUMENTS)(random).join('\n'));
+    documents.push((random.chance(0.4) ? tale : random.pick(DOCUMENTS))(random).join('\n'));
   }
   return documents;
 }
 
 type Document = (random: Random) => string[];
 
-/** The most frequent kind first. */
-const DOCUMENTS: readonly Document[] = [hiddenThing, tale, journey, townEntry, sums, lesson, packing, diary, letter, animalEntry, counting];
+/** Beside the tales; the most frequent kind first. */
+const DOCUMENTS: readonly Document[] = [hiddenThing, journey, townEntry, sums, lesson, letter, packing, diary, animalEntry, counting];
 
 /** Something is put somewhere, other things happen, and it is found where it was left. */
 function hiddenThing(random: Random): string[] {
@@ -94,31 +96,61 @@ function hiddenThing(random: Random): string[] {
 
 /** Open sentences about a few beings; who appeared once is likely to come back. */
 function tale(random: Random): string[] {
-  const cast = random.sample(BEINGS, random.between(2, 4)).map((being) => `${random.pick(LOOKS)} ${being}`);
+  const cast = random.sample(BEINGS, random.between(2, 4));
   const [first] = cast as [string];
   const opening = random.pick([
-    `In ${random.pick(TOWNS).name} there lived ${a(first)}.`,
-    `Long ago ${a(first)} ${random.pick(GOINGS)} ${random.pick(SPOTS)}.`,
-    `This is the tale of the ${first}.`,
+    `In ${random.pick(TOWNS).name} there lived ${a(prefer(random, first, LOOKS))} ${first}.`,
+    `Long ago ${a(first)} ${going(random, first)}.`,
+    `This is the tale of the ${prefer(random, first, LOOKS)} ${first}.`,
   ]);
-  const sentences = Array.from({ length: random.between(3, 8) }, () => happening(random, cast));
-  const lines = [[opening, ...sentences.slice(0, 4)].join(' '), sentences.slice(4).join(' ')].filter((line) => line !== '');
-  if (random.chance(0.4)) lines.push(`And so the ${first} ${random.pick(GOINGS)} ${random.pick(MANNERS)}.`);
-  return lines;
+  const paragraphs = Array.from({ length: random.between(1, 3) }, () =>
+    Array.from({ length: random.between(2, 5) }, () => happening(random, cast)).join(' '),
+  );
+  const end = random.chance(0.3) ? [`And so the ${first} ${going(random, first)}.`] : [];
+  return [opening, ...paragraphs, ...end];
 }
 
-/** One open sentence: the part of the text that can be guessed least. */
+/** One open sentence: who does what follows the nature of the beings, and can never be known for sure. */
 function happening(random: Random, cast: readonly string[]): string {
-  const being = (): string => (random.chance(0.7) ? random.pick(cast) : random.pick(BEINGS));
-  const object = (): string => random.pick([random.pick(THINGS), `${random.pick(COLOURS)} ${random.pick(THINGS)}`, being()]);
-  return random.pick([
-    `The ${being()} ${random.pick(DEEDS)} the ${object()}.`,
-    `The ${being()} ${random.pick(GOINGS)} ${random.pick(SPOTS)}.`,
-    `The ${being()} ${random.pick(GOINGS)} ${random.pick(MANNERS)}, but the ${being()} ${random.pick(DEEDS)} the ${object()}.`,
-    `"I ${random.pick(DEEDS)} the ${object()} ${random.pick(MANNERS)}," said the ${being()}.`,
-    `When the ${being()} ${random.pick(DEEDS)} the ${object()}, it was ${random.pick(WEATHER)}.`,
-    `On ${random.pick(DAYS)} the ${being()} was ${random.pick(MOODS)} and ${random.pick(GOINGS)} ${random.pick(SPOTS)}.`,
+  const moment = random.chance(0.3) ? `${random.pick(MOMENTS)}, ` : '';
+  const [subject, phrase] = being(random, cast);
+  const main = `${phrase} ${doing(random, subject, cast)}`;
+  const [other, otherPhrase] = being(random, cast);
+  const sentence = random.pick([
+    main,
+    `${main}, but ${otherPhrase} ${doing(random, other, cast)}`,
+    `${main} and ${doing(random, subject, cast)}`,
+    `${main}, because it was ${prefer(random, subject, MOODS)}`,
+    `when it was ${random.pick(WEATHER)}, ${main}`,
   ]);
+  if (random.chance(0.15)) return `"${capital(moment + sentence)}," said ${otherPhrase}.`;
+  return `${capital(moment + sentence)}.`;
+}
+
+/** A being and how it is called: mostly one of the cast, sometimes described by its looks or by what it did. */
+function being(random: Random, cast: readonly string[]): [being: string, phrase: string] {
+  const chosen = random.chance(0.7) ? random.pick(cast) : random.pick(BEINGS);
+  const looks = random.chance(0.35) ? `${prefer(random, chosen, LOOKS)} ` : '';
+  const deed = random.chance(0.1) ? ` that ${prefer(random, chosen, DEEDS)} ${random.pick(PEOPLE).name}` : '';
+  return [chosen, `the ${looks}${chosen}${deed}`];
+}
+
+/** What a being does: the deed depends on the being, the object on the deed. */
+function doing(random: Random, subject: string, cast: readonly string[]): string {
+  const deed = prefer(random, subject, DEEDS);
+  const thing = prefer(random, deed, THINGS);
+  return random.pick([
+    `${deed} the ${random.chance(0.4) ? `${prefer(random, thing, COLOURS)} ` : ''}${thing}`,
+    going(random, subject),
+    `${deed} ${being(random, cast)[1]}`,
+    `gave ${inWords(random.between(2, 12))} ${prefer(random, subject, GOODS)} to ${being(random, cast)[1]}`,
+    `was ${prefer(random, subject, MOODS)}`,
+  ]);
+}
+
+function going(random: Random, subject: string): string {
+  const verb = prefer(random, subject, GOINGS);
+  return `${verb} ${random.chance(0.7) ? prefer(random, verb, SPOTS) : prefer(random, verb, MANNERS)}`;
 }
 
 /** A walk from town to town, each with what the town is known for. */
@@ -335,6 +367,7 @@ function asides(random: Random, hero: Person, friend: Person, count: number): st
       `It was ${random.pick(WEATHER)}, and ${friend.name} was ${random.pick(MOODS)}.`,
       `${friend.name} told ${hero.them} that ${random.pick(TOWNS.map((town) => `${town.name} is known for its ${town.craft}`))}.`,
       `${capital(hero.they)} ate ${inWords(random.between(2, 9))} ${random.pick(GOODS.slice(0, 6))} and slept for a while.`,
+      happening(random, BEINGS),
       `"${random.pick(ANIMALS.map((animal) => `${capital(animal.many)} ${animal.trait}`))}," said ${friend.name}, and ${hero.name} believed ${friend.them}.`,
       `A ${random.pick(COLOURS)} bird sat on the ${random.pick(['roof', 'fence', 'gate', 'wall'])} and sang until ${hero.name} came out, which was long after ${random.pick(['noon', 'dinner', 'dark', 'the rain'])}.`,
     ]),

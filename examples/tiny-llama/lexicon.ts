@@ -2,7 +2,7 @@
  * The words and the unchanging facts of the little world that the generator writes about.
  * What stands here is the same in every text, so a model can learn it by heart; what a story makes up it must remember from its context.
  */
-import { createRandom } from './random.ts';
+import { createRandom, type Random } from './random.ts';
 
 export interface Person {
   readonly name: string;
@@ -49,7 +49,7 @@ export const DAYS: readonly string[] = words('Monday, Tuesday, Wednesday, Thursd
 export const SEASONS: readonly string[] = words('spring, summer, autumn, winter');
 
 const TOWN_NAMES = words(
-  'Marle, Ostby, Quillham, Tarnwick, Elmstead, Brackton, Holloway, Vessin, Dunmoor, Pellworth, Sorrel, Greyford, Ambley, Kirren, Lowick, Norrland, Fenbridge, Wexcombe, Thornby, Ullin',
+  'Marle, Ostby, Quillham, Tarnwick, Elmstead, Brackton, Holloway, Vessin, Dunmoor, Pellworth, Sorrel, Greyford, Ambley, Kirren, Lowick, Norrland, Fenbridge, Wexcombe, Thornby, Ullin, Ashby, Birchley, Corvan, Eastmill, Hartwell, Ironby, Juniper, Langmoor, Osgate, Redwater, Stonham, Westerly',
 );
 
 /** The facts of the towns come from a fixed seed of their own. */
@@ -110,6 +110,27 @@ export const MANNERS: readonly string[] = words('slowly, quietly, at once, for h
 export const SPOTS: readonly string[] = words(
   'over the bridge, near the mill, through the forest, along the wall, behind the church, at the harbour, in the meadow, across the field, below the tower, into the cave, around the lake, by the road',
 );
+
+export const MOMENTS: readonly string[] = words('in the evening, one day, after that, then, at night, soon, the next morning, that year, much later, suddenly');
+
+/**
+ * One of the list, as `key` prefers: a fox likes other deeds than a judge, a king sings in other places than a snake. Every key has an order of
+ * the list of its own, the same in all texts, and the first ones of it are likely.
+ */
+export function prefer<T>(random: Random, key: string, list: readonly T[]): T {
+  let orders = ORDERS.get(list);
+  if (!orders) ORDERS.set(list, (orders = new Map()));
+  let order = orders.get(key);
+  if (!order) orders.set(key, (order = createRandom(hash(key)).sample(list, list.length)));
+  return order[Math.floor(list.length * random.next() ** 3)] as T;
+}
+
+const ORDERS = new Map<readonly unknown[], Map<string, readonly unknown[]>>() as {
+  get<T>(list: readonly T[]): Map<string, readonly T[]> | undefined;
+  set<T>(list: readonly T[], orders: Map<string, readonly T[]>): unknown;
+};
+
+const hash = (text: string): number => [...text].reduce((sum, character) => (Math.imul(sum, 31) + (character.codePointAt(0) as number)) | 0, 7);
 
 const NUMBERS = words(
   'zero, one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, fourteen, fifteen, sixteen, seventeen, eighteen, nineteen, twenty',

@@ -1,18 +1,19 @@
 /**
  * Trains the small llama from nothing and writes `model/model.safetensors` (fp16). The same seed gives the same model on the same machine.
  *
- *     node examples/tiny-llama/train.ts [--steps 2400] [--seed 1]
+ *     node examples/tiny-llama/train.ts [--steps 4000] [--seed 1]
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Tokenizer } from '@huggingface/tokenizers';
+import { type Tokenizer, toHuggingFace } from '@mobilequant/checkpoint';
+import { readTokenizer, writeSafetensors } from '@mobilequant/checkpoint/node';
 import { parseConfig } from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { createAdamw } from './adamw.ts';
 import { MODEL, readJson } from './files.ts';
 import { generateDocuments, generateText, SPLITS } from './generator.ts';
-import { saveHalf } from './half.ts';
 import { compileLoss, initialParameters, type LossProgram, type Parameters } from './model.ts';
 import { createOutliers, OUTLIERS } from './outliers.ts';
 import { createRandom, type Random } from './random.ts';
@@ -20,17 +21,17 @@ import { createRandom, type Random } from './random.ts';
 /** Targets of a window. */
 const TOKENS = 256;
 /** Windows of a step. */
-const WINDOWS = 8;
-const CHARACTERS = 12_000_000;
+const WINDOWS = 4;
+const CHARACTERS = 16_000_000;
 
-const { values } = parseArgs({ options: { steps: { type: 'string', default: '2400' }, seed: { type: 'string', default: '1' } } });
+const { values } = parseArgs({ options: { steps: { type: 'string', default: '4000' }, seed: { type: 'string', default: '1' } } });
 const steps = Number(values.steps);
 const random = createRandom(Number(values.seed));
 const config = parseConfig(readJson('config.json'));
-const tokenizer = new Tokenizer(readJson('tokenizer.json') as object, readJson('tokenizer_config.json') as object);
+const tokenizer = await readTokenizer(fileURLToPath(MODEL));
 
 const text = trainingTokens(tokenizer, random);
-const heldOut = windows(Int32Array.from(tokenizer.encode(generateText({ seed: SPLITS.test, characters: 60_000 })).ids)).slice(0, 24);
+const heldOut = windows(tokenizer.encode(generateText({ seed: SPLITS.test, characters: 60_000 }))).slice(0, 24);
 console.error(`${text.length} tokens of training text`);
 
 const runtime = nodeRuntime({ threads: 1 });
@@ -58,16 +59,25 @@ for (let step = 0; step < steps; step++) {
 }
 
 const difficult = createOutliers(config, parameters, OUTLIERS);
-const saved = await saveHalf('model.safetensors', difficult);
-const summary = {
-  steps,
-  tokens: steps * WINDOWS * TOKENS,
-  perplexity: await perplexity(testing, parameters),
-  perplexityWithOutliers: await perplexity(testing, difficult),
-  perplexityInHalf: await perplexity(testing, saved),
-  sha256: createHash('sha256').update(readFileSync(new URL('model.safetensors', MODEL))).digest('hex'),
-};
-console.log(JSON.stringify(summary, null, 2));
+const file = fileURLToPath(new URL('model.safetensors', MODEL));
+await writeSafetensors(
+  file,
+  [...difficult].map(([name, { shape, data }]) => ({ name: toHuggingFace(name), dtype: 'float16', shape, data: () => data })),
+  { format: 'pt' },
+);
+console.log(
+  JSON.stringify(
+    {
+      steps,
+      tokens: steps * WINDOWS * TOKENS,
+      perplexity: await perplexity(testing, parameters),
+      perplexityWithOutliers: await perplexity(testing, difficult),
+      sha256: createHash('sha256').update(readFileSync(file)).digest('hex'),
+    },
+    null,
+    2,
+  ),
+);
 await Promise.all([training.release(), testing.release()]);
 
 /** The training text as ids: documents with a blank line between them, or, one time in four, the token that ends a text. */
@@ -75,7 +85,7 @@ function trainingTokens(tokenizer: Tokenizer, random: Random): Int32Array {
   const ids: number[] = [];
   let piece = '';
   const flush = (): void => {
-    for (const id of tokenizer.encode(piece).ids) ids.push(id);
+    for (const id of tokenizer.encode(piece)) ids.push(id);
     piece = '';
   };
   for (const document of generateDocuments({ seed: SPLITS.train, characters: CHARACTERS })) {
