@@ -7,11 +7,11 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { adamW, learningRateAt, type Tree } from '@mobilequant/calibration';
 import { type Tokenizer, toHuggingFace } from '@mobilequant/checkpoint';
 import { readTokenizer, writeSafetensors } from '@mobilequant/checkpoint/node';
 import { parseConfig } from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
-import { createAdamw } from './adamw.ts';
 import { MODEL, readJson } from './files.ts';
 import { generateDocuments, generateText, SPLITS } from './generator.ts';
 import { compileLoss, initialParameters, type LossProgram, type Parameters } from './model.ts';
@@ -23,6 +23,10 @@ const TOKENS = 256;
 /** Windows of a step. */
 const WINDOWS = 4;
 const CHARACTERS = 16_000_000;
+const RATE = { from: 4e-3, to: 2e-4 };
+const WARM_UP = 100;
+/** Gradients longer than this, all together, are shortened to it. */
+const LONGEST = 1;
 
 const { values } = parseArgs({ options: { steps: { type: 'string', default: '4000' }, seed: { type: 'string', default: '1' } } });
 const steps = Number(values.steps);
@@ -38,18 +42,27 @@ const runtime = nodeRuntime({ threads: 1 });
 const training = await compileLoss(runtime, config, TOKENS, true);
 const testing = await compileLoss(runtime, config, TOKENS, false);
 const parameters = initialParameters(config, random);
-const adamw = createAdamw({ rate: 4e-3, warmUp: 100, steps, decay: 0.05 });
+
+/** Matrices are pulled to zero, norms not. */
+const groups = [0.05, 0].map((weightDecay) => {
+  const chosen = [...parameters].filter(([, { shape }]) => shape.length > 1 === weightDecay > 0);
+  const tree: Tree = Object.fromEntries(chosen.map(([name, { data }]) => [name, data]));
+  const optimizer = adamW({ beta2: 0.98, weightDecay });
+  return { tree, optimizer, state: optimizer.init(tree) };
+});
 
 const started = performance.now();
 let recent = 0;
 for (let step = 0; step < steps; step++) {
-  const sum = new Map([...parameters].map(([name, { data }]) => [name, new Float32Array(data.length)]));
+  const sum: Tree = Object.fromEntries([...parameters].map(([name, { data }]) => [name, new Float32Array(data.length)]));
   for (let i = 0; i < WINDOWS; i++) {
     const { loss, gradients } = await training.run(parameters, randomWindow(text, random));
-    for (const [name, gradient] of gradients) add(sum.get(name) as Float32Array, gradient);
+    for (const [name, gradient] of gradients) add(sum[name] as Float32Array, gradient);
     recent += loss / WINDOWS;
   }
-  adamw.step(parameters, sum, 1 / WINDOWS);
+  shorten(sum, 1 / WINDOWS);
+  const rate = learningRateAt(RATE, step, steps, WARM_UP);
+  for (const { tree, optimizer, state } of groups) optimizer.update(tree, sum, state, () => rate);
   if ((step + 1) % 100 === 0) {
     const seconds = Math.round((performance.now() - started) / 1000);
     const test = (step + 1) % 400 === 0 ? `, test perplexity ${(await perplexity(testing, parameters)).toFixed(3)}` : '';
@@ -114,4 +127,12 @@ async function perplexity(program: LossProgram, parameters: Parameters): Promise
 
 function add(sum: Float32Array, addend: Float32Array): void {
   for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (addend[i] as number);
+}
+
+/** Multiplies gradients by `factor`, or by less where they would be too long. */
+function shorten(gradients: Tree, factor: number): void {
+  let squares = 0;
+  for (const gradient of Object.values(gradients)) for (const g of gradient) squares += g * g;
+  const scale = Math.min(factor, LONGEST / Math.sqrt(squares));
+  for (const gradient of Object.values(gradients)) for (let i = 0; i < gradient.length; i++) gradient[i] = (gradient[i] as number) * scale;
 }
