@@ -7,13 +7,23 @@ import type { FactsErrorClass } from './errors.ts';
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** A plain object, with no other keys than `keys` when these are given. */
-export function checkObject(value: unknown, where: string, Fault: FactsErrorClass, keys?: readonly string[]): JsonObject {
+export function checkObject(
+  value: unknown,
+  where: string,
+  Fault: FactsErrorClass,
+  keys?: readonly string[],
+): JsonObject {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new Fault({ where, expected: 'an object', received: show(value) });
   }
   const unknown = keys && Object.keys(value).find((key) => !keys.includes(key));
   if (unknown !== undefined) {
-    throw new Fault({ where, expected: `the keys ${keys?.join(', ')}`, received: `"${unknown}"`, advice: 'Remove or correct it.' });
+    throw new Fault({
+      where,
+      expected: `only the keys ${keys?.join(', ')}`,
+      received: `"${unknown}"`,
+      advice: 'Remove or correct it.',
+    });
   }
   return value as JsonObject;
 }
@@ -43,9 +53,18 @@ export function checkInteger(value: unknown, min: number, max: number, where: st
   throw new Fault({ where, expected: `an integer from ${min} to ${max}`, received: show(value) });
 }
 
-export function checkOneOf<T extends string>(value: unknown, choices: readonly T[], where: string, Fault: FactsErrorClass): T {
+export function checkOneOf<T extends string>(
+  value: unknown,
+  choices: readonly T[],
+  where: string,
+  Fault: FactsErrorClass,
+): T {
   if (choices.includes(value as T)) return value as T;
-  throw new Fault({ where, expected: `one of ${choices.map((choice) => `"${choice}"`).join(', ')}`, received: show(value) });
+  throw new Fault({
+    where,
+    expected: `one of ${choices.map((choice) => `"${choice}"`).join(', ')}`,
+    received: show(value),
+  });
 }
 
 /** A value as a message shows it: JSON, cut where it gets long. */

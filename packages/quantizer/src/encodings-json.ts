@@ -39,7 +39,10 @@ export function encodingsToJson(encodings: Encodings): EncodingsJson {
  */
 export function encodingsFromJson(json: unknown): Encodings {
   return new Map(
-    Object.entries(checkObject(json, 'encodings', FormatError)).map(([site, value]) => [site, encodingFromJson(value, site)]),
+    Object.entries(checkObject(json, 'encodings', FormatError)).map(([site, value]) => [
+      site,
+      encodingFromJson(value, site),
+    ]),
   );
 }
 

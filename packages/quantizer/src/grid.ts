@@ -47,7 +47,7 @@ export function realOf(q: number, scale: number, offset: number): number {
 
 /** NaN stays NaN. */
 export function clamp(x: number, min: number, max: number): number {
-  return x < min ? min : x > max ? max : x;
+  return Math.min(Math.max(x, min), max);
 }
 
 /** @throws RecipeError unless `bits` is an integer from 2 to 16. */

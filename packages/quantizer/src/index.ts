@@ -1,13 +1,13 @@
 /** Turns floats into integers: specs, ranges, scale and zero point, rounding, packing, encodings, recipes. */
 
 // What a quantizer is
-export type { Granularity, QuantizerSpec, Range, SiteSpec } from './spec.ts';
+
 export type { Encoding, Encodings } from './encoding.ts';
 export { type Grid, gridFromEncoding, SCALE_MIN } from './grid.ts';
+export type { Granularity, QuantizerSpec, Range, SiteSpec } from './spec.ts';
 
 // Ranges, scales and zero points
-export { groupCount } from './groups.ts';
-export { type Ranges, rangesFromRange, rangesOf, symmetricRanges } from './ranges.ts';
+
 export {
   type Affine,
   affineFromRange,
@@ -16,18 +16,20 @@ export {
   encodingFromRanges,
   rangesFromEncoding,
 } from './encoding-from-ranges.ts';
+export { groupCount } from './groups.ts';
+export { type Ranges, rangesFromRange, rangesOf, symmetricRanges } from './ranges.ts';
 export {
   REFERENCE_SCALE_MAX,
-  rangesFromReferenceGrid,
   type ReferenceAffine,
+  rangesFromReferenceGrid,
   referenceAffine,
   referenceGrid,
 } from './reference-grid.ts';
 
 // Fake quantization and its gradients
-export { roundHalfEven } from './round.ts';
-export { type FakeQuantizeGradient, fakeQuantize, fakeQuantizeGradient } from './fake-quantize.ts';
+
 export { fakeQuantizeDynamic, fakeQuantizeDynamicGradient } from './dynamic.ts';
+export { type FakeQuantizeGradient, fakeQuantize, fakeQuantizeGradient } from './fake-quantize.ts';
 export {
   type ClippingFactors,
   type ClippingGradient,
@@ -36,31 +38,36 @@ export {
   fakeQuantizeClipped,
   fakeQuantizeClippedGradient,
 } from './learned-clipping.ts';
+export { roundHalfEven } from './round.ts';
 
 // Integers
-export { dequantize, type QuantizeOptions, quantize, type SignedLevels, type UnsignedLevels } from './quantize.ts';
+
 export { packInt4, unpackInt4 } from './pack-int4.ts';
+export { dequantize, type QuantizeOptions, quantize, type SignedLevels, type UnsignedLevels } from './quantize.ts';
 
 // Sites and recipes
-export { decoderSites, layerSites, type Port, ports, splitSite } from './sites.ts';
+
 export { matchSite } from './match-site.ts';
-export type { Recipe, ResolveSite, Rule } from './recipe.ts';
-export { resolveRecipe, unusedRules, withRules } from './resolve-recipe.ts';
-export { gateOutput16, type RecipeName, recipeByName, recipes, softmaxInput8, softmaxOutput8 } from './recipes.ts';
 export { describeRecipe, describeSpec, parseRecipe, type RecipeJson, recipeToJson } from './parse-recipe.ts';
+export type { Recipe, ResolveSite, Rule } from './recipe.ts';
+export { gateOutput16, type RecipeName, recipeByName, recipes, softmaxInput8, softmaxOutput8 } from './recipes.ts';
+export { resolveRecipe, unusedRules, withRules } from './resolve-recipe.ts';
+export { decoderSites, layerSites, type Port, ports, splitSite } from './sites.ts';
 
 // Files
-export type { SpecJson } from './spec-json.ts';
+
 export { type EncodingJson, type EncodingsJson, encodingsFromJson, encodingsToJson } from './encodings-json.ts';
 export {
-  rangesFromReference,
-  recipeFromReferenceConfig,
   type ReferenceConfig,
   type ReferenceRanges,
   type ReferenceSiteConfig,
+  rangesFromReference,
+  recipeFromReferenceConfig,
   referenceConfigFromRecipe,
   referenceFromRanges,
 } from './reference-files.ts';
+export type { SpecJson } from './spec-json.ts';
 
 // Errors
+
 export { type ErrorFacts, FormatError, NonFiniteError, RecipeError, ShapeError } from './errors.ts';

@@ -69,8 +69,12 @@ export function fakeQuantizeClippedGradient(
   addToExtremes(grad.x, x, extremes, clippedRanges(gradClipped, factors));
   return {
     x: grad.x,
-    up: gradClipped.max.map((gradMax, g) => gradMax * (extremes.max[g] as number) * sigmoidSlope(factors.up[g] as number)),
-    low: gradClipped.min.map((gradMin, g) => gradMin * (extremes.min[g] as number) * sigmoidSlope(factors.low[g] as number)),
+    up: gradClipped.max.map(
+      (gradMax, g) => gradMax * (extremes.max[g] as number) * sigmoidSlope(factors.up[g] as number),
+    ),
+    low: gradClipped.min.map(
+      (gradMin, g) => gradMin * (extremes.min[g] as number) * sigmoidSlope(factors.low[g] as number),
+    ),
   };
 }
 

@@ -17,7 +17,9 @@ export function packInt4(levels: Uint8Array | Int8Array): Uint8Array<ArrayBuffer
   for (let i = 0; i < levels.length; i++) {
     const level = levels[i] as number;
     if (level < min || level > max) {
-      throw new RangeError(`packInt4: expected levels from ${min} to ${max}, got ${level} at ${i}. Quantize to 4 bits first.`);
+      throw new RangeError(
+        `packInt4: expected levels from ${min} to ${max}, got ${level} at ${i}. Quantize to 4 bits first.`,
+      );
     }
     packed[i >> 1] = (packed[i >> 1] as number) | ((level & 15) << (4 * (i & 1)));
   }
@@ -31,7 +33,11 @@ export function packInt4(levels: Uint8Array | Int8Array): Uint8Array<ArrayBuffer
  * @example
  * unpackInt4(Uint8Array.of(0xf1, 0x07), 3, { signed: true }); // => [1, -1, 7]
  */
-export function unpackInt4(packed: Uint8Array, count: number, options: { readonly signed: true }): Int8Array<ArrayBuffer>;
+export function unpackInt4(
+  packed: Uint8Array,
+  count: number,
+  options: { readonly signed: true },
+): Int8Array<ArrayBuffer>;
 export function unpackInt4(
   packed: Uint8Array,
   count: number,

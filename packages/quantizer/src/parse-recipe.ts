@@ -11,8 +11,8 @@ import { checkArray, checkObject, checkOneOf, checkString } from './check-json.t
 import { RecipeError } from './errors.ts';
 import type { Recipe, Rule } from './recipe.ts';
 import { recipeByName } from './recipes.ts';
-import { type SpecJson, specFromJson, specKeys, specToJson } from './spec-json.ts';
 import type { QuantizerSpec } from './spec.ts';
+import { type SpecJson, specFromJson, specKeys, specToJson } from './spec-json.ts';
 
 /** A recipe as JSON, everything spelt out (a file that people write may say `extends` too). */
 export interface RecipeJson {
@@ -32,7 +32,8 @@ const conventions = ['exact', 'reference'] as const;
  */
 export function parseRecipe(json: unknown): Recipe {
   const file = checkObject(json, 'recipe', RecipeError, ['name', 'description', 'extends', 'rules', 'conventions']);
-  const base = file.extends === undefined ? undefined : recipeByName(checkString(file.extends, 'recipe.extends', RecipeError));
+  const base =
+    file.extends === undefined ? undefined : recipeByName(checkString(file.extends, 'recipe.extends', RecipeError));
   const description =
     file.description === undefined ? undefined : checkString(file.description, 'recipe.description', RecipeError);
   return {

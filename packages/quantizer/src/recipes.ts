@@ -56,13 +56,15 @@ const deviceActivations: readonly Rule[] = [
 export const recipes: Readonly<Record<RecipeName, Recipe>> = {
   w8a8: {
     name: 'w8a8',
-    description: '8-bit weights for devices: symmetric per output channel, symmetric keys and values, 16-bit o_proj and w2 inputs',
+    description:
+      '8-bit weights for devices: symmetric per output channel, symmetric keys and values, 16-bit o_proj and w2 inputs',
     rules: [...activations, ...weights(8, true, channel), ...deviceActivations],
     conventions: 'exact',
   },
   w4a8: {
     name: 'w4a8',
-    description: '4-bit weights for devices: symmetric per output channel, symmetric keys and values, 16-bit o_proj and w2 inputs',
+    description:
+      '4-bit weights for devices: symmetric per output channel, symmetric keys and values, 16-bit o_proj and w2 inputs',
     rules: [...activations, ...weights(4, true, channel), ...deviceActivations],
     conventions: 'exact',
   },

@@ -10,9 +10,9 @@ import { checkInteger, checkObject, checkOneOf, type JsonObject } from './check-
 import { FormatError, RecipeError } from './errors.ts';
 import type { Recipe, Rule } from './recipe.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
-import { ports, splitSite, decoderSites } from './sites.ts';
-import { rangeFromJson } from './spec-json.ts';
+import { decoderSites, ports, splitSite } from './sites.ts';
 import type { Granularity, QuantizerSpec, Range } from './spec.ts';
+import { rangeFromJson } from './spec-json.ts';
 
 /** What the reference says of a site; numbers and booleans are strings, `True` and `False` as Python prints them. */
 export interface ReferenceSiteConfig {
@@ -41,7 +41,9 @@ const SIGMOID = '.act_fn.input2';
  * @throws RecipeError when it asks for a dynamic range, which has no encoding.
  */
 export function recipeFromReferenceConfig(json: unknown, name: string): Recipe {
-  const rules = siteEntries(json, 'config').map(([site, value]): Rule => ({ site, spec: specFromReference(value, site) }));
+  const rules = siteEntries(json, 'config').map(
+    ([site, value]): Rule => ({ site, spec: specFromReference(value, site) }),
+  );
   return { name, rules, conventions: 'reference' };
 }
 
@@ -111,13 +113,22 @@ function integer(config: JsonObject, key: (typeof settings)[number], min: number
 
 function flag(config: JsonObject, key: (typeof settings)[number], site: string): boolean {
   const value = config[key];
-  return checkOneOf(typeof value === 'boolean' ? (value ? 'True' : 'False') : value, ['True', 'False'], `${site}.${key}`, FormatError) === 'True';
+  return (
+    checkOneOf(
+      typeof value === 'boolean' ? (value ? 'True' : 'False') : value,
+      ['True', 'False'],
+      `${site}.${key}`,
+      FormatError,
+    ) === 'True'
+  );
 }
 
 /** `[site, value]` of every port of every module. */
 function siteEntries(json: unknown, where: string): (readonly [site: string, value: unknown])[] {
   return Object.entries(checkObject(json, where, FormatError)).flatMap(([module, its]) =>
-    Object.entries(checkObject(its, module, FormatError, ports)).map(([port, value]) => [`${module}.${port}`, value] as const),
+    Object.entries(checkObject(its, module, FormatError, ports)).map(
+      ([port, value]) => [`${module}.${port}`, value] as const,
+    ),
   );
 }
 

@@ -14,7 +14,8 @@ import type { SiteSpec } from './spec.ts';
 export function resolveRecipe(recipe: Recipe): ResolveSite {
   const known = new Map<string, SiteSpec>();
   return (site) => {
-    if (!known.has(site)) known.set(site, recipe.rules.findLast((rule) => matchSite(rule.site, site))?.spec ?? undefined);
+    if (!known.has(site))
+      known.set(site, recipe.rules.findLast((rule) => matchSite(rule.site, site))?.spec ?? undefined);
     return known.get(site);
   };
 }

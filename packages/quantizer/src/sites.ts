@@ -27,7 +27,9 @@ const layerModules: readonly (readonly [module: string, ports: readonly Port[]])
 ];
 
 /** The sites of one layer, relative to it: `self_attn.q_proj.output`. */
-export const layerSites: readonly string[] = layerModules.flatMap(([module, its]) => its.map((port) => `${module}.${port}`));
+export const layerSites: readonly string[] = layerModules.flatMap(([module, its]) =>
+  its.map((port) => `${module}.${port}`),
+);
 
 /** Every site of a decoder of `layers` layers, by full name, in the order of computation. */
 export function decoderSites(layers: number): string[] {

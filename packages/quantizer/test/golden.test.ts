@@ -80,17 +80,33 @@ describe.skipIf(!golden)('golden fake quantizers (set MOBILEQUANT_GOLDEN to the 
       const extremes = rangesOfGroups(x, groups);
       const spread = roundoff.map((r) => (2 * r) / c.qmax);
       expectClose(grad.x, get('grad_x'), spread);
-      expectClose(grad.up, get('grad_gamma_up'), spread.map((r, g) => r * Math.abs(extremes.max[g] as number)));
-      expectClose(grad.low, get('grad_beta_low'), spread.map((r, g) => r * Math.abs(extremes.min[g] as number)));
+      expectClose(
+        grad.up,
+        get('grad_gamma_up'),
+        spread.map((r, g) => r * Math.abs(extremes.max[g] as number)),
+      );
+      expectClose(
+        grad.low,
+        get('grad_beta_low'),
+        spread.map((r, g) => r * Math.abs(extremes.min[g] as number)),
+      );
     } else if (!has('given_min')) {
       expectEqual(fakeQuantizeDynamic(x, shape, spec), get('y'));
-      expectClose(fakeQuantizeDynamicGradient(x, gradY, shape, spec), get('grad_x'), roundoff.map((r) => (2 * r) / c.qmax));
+      expectClose(
+        fakeQuantizeDynamicGradient(x, gradY, shape, spec),
+        get('grad_x'),
+        roundoff.map((r) => (2 * r) / c.qmax),
+      );
     } else {
       expectEqual(fakeQuantize(x, grid), get('y'));
       const grad = fakeQuantizeGradient(x, gradY, grid);
       expectClose(grad.x, get('grad_x'), new Array(groups).fill(0));
       expectClose(grad.scale, get('grad_scale'), roundoff);
-      expectClose(grad.offset, get('grad_offset'), grid.scale.map((s) => 16 * EPSILON * s * gradY.length));
+      expectClose(
+        grad.offset,
+        get('grad_offset'),
+        grid.scale.map((s) => 16 * EPSILON * s * gradY.length),
+      );
     }
   });
 });
@@ -102,7 +118,7 @@ function sumRoundoff(x: Float32Array, gradY: Float32Array, grid: Grid): number[]
   return Array.from(grid.scale, (s, g) => {
     let terms = 0;
     for (let i = g * length; i < (g + 1) * length; i++) {
-      terms += Math.abs(gradY[i] as number) * (Math.abs(y[i] as number) + Math.abs(x[i] as number)) / s;
+      terms += (Math.abs(gradY[i] as number) * (Math.abs(y[i] as number) + Math.abs(x[i] as number))) / s;
     }
     return 4 * EPSILON * terms;
   });
@@ -120,6 +136,7 @@ function expectClose(actual: Float32Array, expected: Float32Array, lost: ArrayLi
   actual.forEach((value, i) => {
     const want = expected[i] as number;
     const tolerance = 4 * EPSILON * Math.abs(want) + (lost[Math.floor(i / length)] as number);
-    if (!(Math.abs(value - want) <= tolerance)) expect.fail(`element ${i}: ${value} is not within ${tolerance} of ${want}`);
+    if (!(Math.abs(value - want) <= tolerance))
+      expect.fail(`element ${i}: ${value} is not within ${tolerance} of ${want}`);
   });
 }

@@ -8,6 +8,13 @@ export function readFloats(path: string): Map<string, Float32Array> {
   return new Map(
     Object.entries(header)
       .filter(([name]) => name !== '__metadata__')
-      .map(([name, { data_offsets: [from, to] }]) => [name, new Float32Array(file.buffer.slice(file.byteOffset + start + from, file.byteOffset + start + to))]),
+      .map(
+        ([
+          name,
+          {
+            data_offsets: [from, to],
+          },
+        ]) => [name, new Float32Array(file.buffer.slice(file.byteOffset + start + from, file.byteOffset + start + to))],
+      ),
   );
 }
