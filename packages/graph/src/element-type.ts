@@ -85,6 +85,11 @@ export function typedArrayOf(type: ElementType, bytes: Uint8Array): Elements {
   return new array(aligned.buffer, aligned.byteOffset, aligned.byteLength / size);
 }
 
+/** Whether a typed array is the one that stores a type. */
+export function isStorageOf(type: ElementType, elements: Elements): boolean {
+  return elements instanceof FACTS[type].array;
+}
+
 /** A type as text: `float32[4, tokens]`. */
 export function formatType({ type, shape }: TensorType): string {
   return `${type}[${shape.map((size) => (size === '' ? '?' : size)).join(', ')}]`;
