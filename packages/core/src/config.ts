@@ -60,7 +60,7 @@ export class ConfigError extends Error {
 // biome-ignore format: a list
 const IRRELEVANT = new Set([
   'architectures', 'attention_dropout', 'bos_token_id', 'dtype', 'eos_token_id', 'initializer_range', 'is_llama_config',
-  'name_or_path', '_name_or_path', 'pad_token_id', 'torch_dtype', 'transformers_version', 'unk_token_id', 'use_cache',
+  'name_or_path', '_name_or_path', 'pad_token_id', 'producer', 'torch_dtype', 'transformers_version', 'unk_token_id', 'use_cache',
   'transformers.js_config', '_attn_implementation_autoset', 'auto_map',
 ]);
 
