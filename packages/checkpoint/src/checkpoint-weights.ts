@@ -68,8 +68,16 @@ function weightsAt(places: readonly Place[], directory: string): CheckpointWeigh
   }
   const at = (name: string): Place => {
     const place = byName.get(name);
-    if (!place)
-      throw new FormatError({ file: directory, where: 'weights', expected: `a tensor '${name}'`, received: 'none' });
+    if (!place) {
+      const cure = 'Check that the weights belong to the config.';
+      throw new FormatError({
+        file: directory,
+        where: 'weights',
+        expected: `a tensor '${name}'`,
+        received: 'none',
+        cure,
+      });
+    }
     return place;
   };
   const entry = (name: string) => {

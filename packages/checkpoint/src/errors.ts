@@ -8,9 +8,11 @@ export interface FormatProblem {
   readonly where: string;
   readonly expected: string;
   readonly received: string;
-  /** What to do, when there is more to say than to get the file again. */
+  /** What to do; by default, to get the file again. */
   readonly cure?: string;
 }
+
+const GET_AGAIN = 'The file is damaged or not what it seems: get it again.';
 
 /** A file is not what its format says: truncated, contradictory, or hostile. */
 export class FormatError extends Error {
@@ -20,8 +22,8 @@ export class FormatError extends Error {
   readonly expected: string;
   readonly received: string;
 
-  constructor({ file, where, expected, received, cure }: FormatProblem, options?: ErrorOptions) {
-    super(`${file}: ${where}: expected ${expected}, got ${received}.${cure ? ` ${cure}` : ''}`, options);
+  constructor({ file, where, expected, received, cure = GET_AGAIN }: FormatProblem, options?: ErrorOptions) {
+    super(printable(`${file}: ${where}: expected ${expected}, got ${received}. ${cure}`), options);
     this.file = file;
     this.where = where;
     this.expected = expected;
@@ -67,3 +69,6 @@ export class OverflowError extends Error {
     this.count = count;
   }
 }
+
+/** Names out of a hostile file must not steer the terminal that shows them. */
+const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, '?');

@@ -105,7 +105,10 @@ async function download(
       // Plain HTTP for all files: one way, whose result is checked against the hub's size and hash.
       const blob = await downloadFile({ ...source, path: file.path, xet: false });
       if (!blob) throw new Error(`${file.path} is listed but cannot be read`);
-      const onBytes = (bytes: number) => onProgress?.({ file: file.path, received: (received += bytes), total });
+      const onBytes = (bytes: number) => {
+        received += bytes;
+        onProgress?.({ file: file.path, received, total });
+      };
       await save(blob, join(draft, file.path), file, onBytes);
     }
     await mkdir(dirname(directory), { recursive: true });

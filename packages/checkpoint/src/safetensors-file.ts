@@ -48,6 +48,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
         where: `tensor '${name}'`,
         expected: 'a tensor of that name',
         received: 'none',
+        cure: 'Check the name.',
       });
     return entry;
   };
@@ -60,6 +61,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
           where: 'file',
           expected: 'the file that was opened',
           received: 'a changed one',
+          cure: 'Open it again.',
         });
       }
       return await work(handle);
@@ -71,14 +73,14 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   return {
     path,
     header,
-    readStored: (name) => {
+    readStored: async (name) => {
       const { dtype, shape, begin } = entryOf(name);
       return withFile((handle) => readElements(handle, path, dataStart + begin, dtype, elementsOf(shape)));
     },
-    readFloat32: (name) => {
+    readFloat32: async (name) => {
       const { dtype, shape, begin } = entryOf(name);
-      const out = new Float32Array(elementsOf(shape));
       requireFloat(path, name, dtype);
+      const out = new Float32Array(elementsOf(shape));
       return withFile(async (handle) => {
         await readFloats(handle, path, dataStart + begin, dtype, out);
         return out;
@@ -146,6 +148,7 @@ function requireFloat(file: string, name: string, dtype: DType): void {
     where: `tensor '${name}'`,
     expected: 'a floating-point tensor of 16 to 64 bits',
     received: dtype,
+    cure: 'Read it as it is stored.',
   });
 }
 

@@ -6,7 +6,12 @@ import { basename, dirname, join, resolve } from 'node:path';
 /** Writes a file that replaces the one of that name only when it is complete. Folders on the way are made. */
 export async function writeFileAtomic(path: string, content: string | Uint8Array): Promise<void> {
   const temporary = await writeTemporary(path, (handle) => handle.writeFile(content));
-  await rename(temporary, path);
+  try {
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }
 
 /** Writes under a temporary name beside `path`, and gives that name; after a failure nothing is left. */

@@ -4,7 +4,7 @@
  */
 import { type FileHandle, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { type DType, dtypeInfo, type StoredArray } from './dtype.ts';
+import { dtypeInfo, type StoredArray } from './dtype.ts';
 import { OverflowError } from './errors.ts';
 import { toBfloat16, toFloat16 } from './float16.ts';
 import { elementsOf, encodeHeader, type TensorSpec, tensorBytes } from './safetensors.ts';

@@ -1,0 +1,52 @@
+/** Models and texts outside the repository: the golden checkpoints, and a small trained one. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../src/checkpoint.ts';
+import { readSafetensors } from '../src/safetensors-file.ts';
+
+const golden = process.env.MOBILEQUANT_GOLDEN;
+const shared = process.env.MOBILEQUANT_SHARED;
+
+describe.skipIf(!golden)('golden checkpoints (MOBILEQUANT_GOLDEN names their folder)', () => {
+  test('llama-gqa opens, with every tensor of the shape that its config says', async () => {
+    const { config, weights } = await openCheckpoint(join(golden as string, 'llama-gqa'));
+    const [hidden, ffn] = [config.hidden_size as number, config.intermediate_size as number];
+    expect(weights.shape('model.layers.1.mlp.w1.weight')).toEqual([ffn, hidden]);
+    expect(weights.shape('model.layers.1.mlp.w2.weight')).toEqual([hidden, ffn]);
+    expect(weights.has('lm_head.weight')).toBe(true);
+    for (const name of weights.names()) expect((await weights.read(name)).every(Number.isFinite)).toBe(true);
+  });
+
+  test('the embedding of the golden ids is the golden input of the first layer', async () => {
+    const directory = join(golden as string, 'llama-gqa');
+    const { weights } = await openCheckpoint(directory);
+    const { tensors } = await readSafetensors(join(directory, 'float.safetensors'));
+    const ids = tensors.get('input_ids.eval')?.data as Int32Array;
+    expect(await weights.readRows('model.embed_tokens.weight', ids)).toEqual(tensors.get('hidden.embed')?.data);
+  });
+});
+
+describe.skipIf(!shared)('a trained model (MOBILEQUANT_SHARED names the folder with models/stories260k)', () => {
+  test('stories260k opens, weights and tokenizer', async () => {
+    const { weights, tokenizer } = await openCheckpoint(join(shared as string, 'models', 'stories260k'));
+    const sizes = await Promise.all(weights.names().map(async (name) => (await weights.read(name)).length));
+    expect(sizes.reduce((sum, size) => sum + size)).toBe(260_032);
+
+    const { encode, decode, vocabSize, bosId, eosId } = await tokenizer();
+    expect({ vocabSize, bosId, eosId }).toEqual({ vocabSize: 512, bosId: 1, eosId: 2 });
+    const text = 'Once upon a time, there was a little girl named Lily.';
+    expect(decode(encode(text))).toBe(text);
+    expect(encode(text, { addSpecialTokens: true })).toEqual(Int32Array.of(1, ...encode(text)));
+  });
+
+  test('300 kB of text without any pre-tokenizer is encoded in one go', async () => {
+    const { tokenizer } = await openCheckpoint(join(shared as string, 'models', 'stories260k'));
+    const text = (await readFile(join(shared as string, 'data', 'wikitext-2', 'test.part1.raw'), 'utf8')).slice(
+      0,
+      300_000,
+    );
+    const { encode, decode } = await tokenizer();
+    expect(decode(encode(text))).toBe(text);
+  });
+});
