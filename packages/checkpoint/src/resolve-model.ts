@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
-import { downloadFile, type ListFileEntry, listFiles } from '@huggingface/hub';
+import type { ListFileEntry } from '@huggingface/hub';
 import { CheckpointError } from './errors.ts';
 import { temporaryName } from './write-file-atomic.ts';
 
@@ -92,6 +92,7 @@ async function download(
     ...(hubUrl && { hubUrl }),
     ...(fetch && { fetch }),
   };
+  const { downloadFile, listFiles } = await import('@huggingface/hub'); // only now: it takes longer to load than all the rest
   const listed: ListFileEntry[] = [];
   for await (const entry of listFiles(source)) listed.push(entry);
   const files = wantedFiles(listed);

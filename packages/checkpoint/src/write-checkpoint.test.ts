@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { messageOf, temporaryDirectory } from '../test/temporary-directory.ts';
@@ -83,6 +83,15 @@ test('a model can be written over the one that it is read from', async () => {
   expect(await (await openCheckpoint(from.directory)).weights.read('model.norm.weight')).toEqual(before);
 });
 
+test('a link to a directory stays a link', async () => {
+  const { root, from, weights } = await source();
+  await mkdir(join(root, 'real', 'to'), { recursive: true });
+  await symlink(join('real', 'to'), join(root, 'link'));
+  await writeCheckpoint(join(root, 'link'), { from, weights, dtype: 'float32' });
+  expect((await lstat(join(root, 'link'))).isSymbolicLink()).toBe(true);
+  expect((await openCheckpoint(join(root, 'real', 'to'))).weights.names()).toHaveLength(6);
+});
+
 test('after a failure everything is as it was', async () => {
   const { root, from, weights } = await source();
   const failing = { ...weights, read: () => Promise.reject(new Error('interrupted')) };
@@ -93,7 +102,7 @@ test('after a failure everything is as it was', async () => {
   await expect(over).rejects.toThrow('interrupted');
   const outside = writeCheckpoint(join(root, 'to'), { from, weights, dtype: 'float32', json: { '../x.json': {} } });
   expect(await messageOf(outside, root)).toMatchInlineSnapshot(
-    `"RangeError: writeCheckpoint: expected names of JSON files, got '../x.json'."`,
+    `"RangeError: writeCheckpoint: expected names of JSON files without a folder, got '../x.json'."`,
   );
   expect(await readdir(root)).toEqual(['from']);
   expect((await openCheckpoint(from.directory)).config).toEqual(from.config);

@@ -2,8 +2,8 @@
  * Writes a complete Hugging Face model directory. It grows under a hidden name beside its place and is renamed when it is whole:
  * under the final name there is either nothing new or everything.
  */
-import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { copyFile, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Checkpoint } from './checkpoint.ts';
 import type { CheckpointWeights } from './checkpoint-weights.ts';
 import { CheckpointError } from './errors.ts';
@@ -66,11 +66,12 @@ export async function writeCheckpoint(directory: string, options: WriteCheckpoin
     });
   }
   for (const name of Object.keys(json)) {
-    if (!/^[^/\\:\0]+\.json$/.test(name))
-      throw new RangeError(`writeCheckpoint: expected names of JSON files, got '${name}'.`);
+    if (/^[^/\\:\0]+\.json$/.test(name)) continue;
+    throw new RangeError(`writeCheckpoint: expected names of JSON files without a folder, got '${name}'.`);
   }
 
-  const draft = temporaryName(directory);
+  const target = old ? await realpath(directory) : directory; // a link to a directory stays a link
+  const draft = temporaryName(target);
   try {
     await mkdir(draft, { recursive: true });
     for (const file of COMPANIONS) await copyIfThere(join(from.directory, file), join(draft, file));
@@ -86,7 +87,7 @@ export async function writeCheckpoint(directory: string, options: WriteCheckpoin
     }));
     const sharding = maxShardBytes === undefined ? {} : { maxShardBytes };
     await writeSafetensors(join(draft, 'model.safetensors'), tensors, { format: 'pt' }, sharding);
-    await exchange(draft, directory, old);
+    await exchange(draft, target, old);
   } catch (error) {
     await rm(draft, { recursive: true, force: true });
     throw error;
@@ -105,10 +106,7 @@ function configOf(
 
 /** Puts the draft in place. What lay there and is no part of a model moves into it. */
 async function exchange(draft: string, directory: string, old: readonly string[] | undefined): Promise<void> {
-  if (!old) {
-    await mkdir(dirname(resolve(directory)), { recursive: true });
-    return rename(draft, directory);
-  }
+  if (!old) return rename(draft, directory);
   const aside = temporaryName(directory);
   await rename(directory, aside);
   try {
