@@ -5,14 +5,7 @@ import { GraphError } from './errors.ts';
 import type { ElementType, TensorType } from './graph.ts';
 
 /** The typed array that stores a type: float16 as bits, bool as 0 and 1, 4-bit types two in a byte. */
-export type Elements =
-  | Float32Array
-  | Uint8Array
-  | Int8Array
-  | Uint16Array
-  | Int16Array
-  | Int32Array
-  | BigInt64Array;
+export type Elements = Float32Array | Uint8Array | Int8Array | Uint16Array | Int16Array | Int32Array | BigInt64Array;
 
 interface ElementFacts {
   /** ONNX's `TensorProto.DataType`. */
@@ -69,7 +62,11 @@ export function elementCount(shape: readonly number[]): number {
 export function byteLength(type: ElementType, shape: readonly number[]): number {
   const bytes = Math.ceil(elementCount(shape) * elementSize(type));
   if (!shape.every((size) => Number.isSafeInteger(size) && size >= 0) || !Number.isSafeInteger(bytes)) {
-    throw new GraphError({ where: 'byteLength', expected: 'whole dimensions of a possible size', received: `[${shape.join(', ')}]` });
+    throw new GraphError({
+      where: 'byteLength',
+      expected: 'whole dimensions of a possible size',
+      received: `[${shape.join(', ')}]`,
+    });
   }
   return bytes;
 }
@@ -79,7 +76,11 @@ export function typedArrayOf(type: ElementType, bytes: Uint8Array): Elements {
   const { array, bits } = FACTS[type];
   const size = Math.max(bits / 8, 1);
   if (bytes.byteLength % size !== 0) {
-    throw new GraphError({ where: 'typedArrayOf', expected: `a multiple of ${size} bytes for ${type}`, received: `${bytes.byteLength}` });
+    throw new GraphError({
+      where: 'typedArrayOf',
+      expected: `a multiple of ${size} bytes for ${type}`,
+      received: `${bytes.byteLength}`,
+    });
   }
   const aligned = bytes.byteOffset % size === 0 ? bytes : Uint8Array.from(bytes);
   return new array(aligned.buffer, aligned.byteOffset, aligned.byteLength / size);

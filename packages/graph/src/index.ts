@@ -1,6 +1,14 @@
 export type { Attribute, ElementType, Graph, Initializer, Node, TensorType, ValueInfo } from './graph.ts';
 
-export { type DecodeOptions, DEFAULT_OPSET, dataOf, decodeModel, type EncodeOptions, encodeModel, type ExternalReference } from './serde.ts';
+export {
+  type DecodeOptions,
+  DEFAULT_OPSET,
+  dataOf,
+  decodeModel,
+  type EncodeOptions,
+  encodeModel,
+  type ExternalReference,
+} from './serde.ts';
 export { printGraph } from './print.ts';
 export {
   type GraphFacts,

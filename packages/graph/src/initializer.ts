@@ -15,16 +15,31 @@ import type { ElementType, Initializer } from './graph.ts';
  * initializer('axes', 'int64', [2], [0, 1]);
  * initializer('w', 'float32', [576, 1536], weights); // a Float32Array
  */
-export function initializer(name: string, type: ElementType, shape: readonly number[], values: Elements | readonly number[]): Initializer {
+export function initializer(
+  name: string,
+  type: ElementType,
+  shape: readonly number[],
+  values: Elements | readonly number[],
+): Initializer {
   const where = `initializer '${name}'`;
   const elements = isPlain(values) ? stored(type, values, where) : values;
-  if (!isStorageOf(type, elements)) throw new GraphError({ where, expected: `the typed array of ${type}`, received: elements.constructor.name });
+  if (!isStorageOf(type, elements))
+    throw new GraphError({ where, expected: `the typed array of ${type}`, received: elements.constructor.name });
   if (isPlain(values) && values.length !== elementCount(shape)) {
-    throw new GraphError({ where, expected: `${elementCount(shape)} values for ${formatType({ type, shape })}`, received: `${values.length}` });
+    throw new GraphError({
+      where,
+      expected: `${elementCount(shape)} values for ${formatType({ type, shape })}`,
+      received: `${values.length}`,
+    });
   }
   const data = new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength);
   const expected = byteLength(type, shape);
-  if (data.length !== expected) throw new GraphError({ where, expected: `${expected} bytes for ${formatType({ type, shape })}`, received: `${data.length}` });
+  if (data.length !== expected)
+    throw new GraphError({
+      where,
+      expected: `${expected} bytes for ${formatType({ type, shape })}`,
+      received: `${data.length}`,
+    });
   return { name, type, shape, data };
 }
 
@@ -34,10 +49,14 @@ export function initializer(name: string, type: ElementType, shape: readonly num
  * @example
  * valuesOf({ type: 'int4', shape: [3] }, Uint8Array.of(0xf1, 0x07)); // => [1, -1, 7]
  */
-export function valuesOf({ type, shape }: { readonly type: ElementType; readonly shape: readonly number[] }, bytes: Uint8Array): number[] {
+export function valuesOf(
+  { type, shape }: { readonly type: ElementType; readonly shape: readonly number[] },
+  bytes: Uint8Array,
+): number[] {
   const elements = typedArrayOf(type, bytes);
   if (type === 'float16') return Array.from(float16BitsToFloat32(elements as Uint16Array));
-  if (type !== 'int4' && type !== 'uint4') return Array.from<number | bigint, number>(elements as ArrayLike<number>, Number);
+  if (type !== 'int4' && type !== 'uint4')
+    return Array.from<number | bigint, number>(elements as ArrayLike<number>, Number);
   return Array.from({ length: elementCount(shape) }, (_, i) => {
     const level = ((bytes[i >> 1] as number) >> (4 * (i & 1))) & 15;
     return type === 'int4' && level > 7 ? level - 16 : level;
@@ -53,7 +72,8 @@ function stored(type: ElementType, values: readonly number[], where: string): El
   const bytes = new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength);
   const kept = valuesOf({ type, shape: [values.length] }, bytes);
   const lost = values.findIndex((value, i) => value !== kept[i]);
-  if (lost >= 0) throw new GraphError({ where, expected: `values that ${type} holds`, received: `${values[lost]} at ${lost}` });
+  if (lost >= 0)
+    throw new GraphError({ where, expected: `values that ${type} holds`, received: `${values[lost]} at ${lost}` });
   return elements;
 }
 
@@ -80,7 +100,8 @@ function convert(type: ElementType, values: readonly number[]): Elements {
     case 'int4':
     case 'uint4': {
       const packed = new Uint8Array(Math.ceil(values.length / 2));
-      values.forEach((value, i) => (packed[i >> 1] = (packed[i >> 1] as number) | ((value & 15) << (4 * (i & 1)))));
+      for (const [i, value] of values.entries())
+        packed[i >> 1] = (packed[i >> 1] as number) | ((value & 15) << (4 * (i & 1)));
       return packed;
     }
   }

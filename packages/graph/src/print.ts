@@ -34,18 +34,22 @@ export function printGraph(graph: Graph): string {
 function printInitializer(initializer: Initializer): string {
   const { name, shape, data } = initializer;
   const isSmall = shape.reduce((count, size) => count * size, 1) <= SHOWN_VALUES;
-  const values = typeof data !== 'function' && isSmall ? ` = [${valuesOf(initializer, data).map(printNumber).join(', ')}]` : '';
+  const values =
+    typeof data !== 'function' && isSmall ? ` = [${valuesOf(initializer, data).map(printNumber).join(', ')}]` : '';
   return `${name}: ${formatType(initializer)}${values}`;
 }
 
 /** A node as a line of text, its outputs with the types that are known. */
-export function printNode({ name, op, domain, inputs, outputs, attributes }: Node, types: ReadonlyMap<string, TensorType>): string {
+export function printNode(
+  { name, op, domain, inputs, outputs, attributes }: Node,
+  types: ReadonlyMap<string, TensorType>,
+): string {
   const results = outputs.map((output) => printTyped(output, types)).join(', ');
   const list = Object.entries(attributes).map(([key, value]) => `${key}: ${printAttribute(value)}`);
   const title = domain === '' ? op : `${domain}.${op}`;
   const tail = list.length > 0 ? ` {${list.join(', ')}}` : '';
   const comment = name === undefined || name === outputs[0] ? '' : ` # ${name}`;
-  return `${results} = ${title}(${inputs.map((input) => input || '_').join(', ')})${tail}${comment}`;
+  return `${results || '_'} = ${title}(${inputs.map((input) => input || '_').join(', ')})${tail}${comment}`;
 }
 
 /** A value's name with its type, if that is known. */

@@ -8,7 +8,7 @@ import { constants, type FileHandle, open, readFile, realpath } from 'node:fs/pr
 import { dirname, join, sep } from 'node:path';
 import { FormatError, GraphError } from './errors.ts';
 import type { Graph } from './graph.ts';
-import { decodeModel, type ExternalReference } from './serde.ts';
+import { type DecodeOptions, decodeModel, type ExternalReference } from './serde.ts';
 
 /** A file, as far as it can be told from another of the same name. */
 interface Identity {
@@ -27,11 +27,9 @@ export async function readModel(path: string): Promise<Graph> {
   const folder = await realpath(dirname(path));
   const files = new Map<string, Identity>();
   const references: [string, ExternalReference][] = [];
-  const graph = decodeModel(await readFile(path), {
-    external: (reference, { name }) => {
-      references.push([name, reference]);
-      return () => readRange(files.get(reference.location) as Identity, reference, name);
-    },
+  const graph = decode(path, await readFile(path), (reference, { name }) => {
+    references.push([name, reference]);
+    return () => readRange(files.get(reference.location) as Identity, reference, name);
   });
   for (const [name, { location, offset, length }] of references) {
     const where = `${path}: initializer '${name}'`;
@@ -49,6 +47,19 @@ export async function readModel(path: string): Promise<Graph> {
   return graph;
 }
 
+/** As `decodeModel`, with the path in errors. */
+function decode(path: string, bytes: Uint8Array, external: NonNullable<DecodeOptions['external']>): Graph {
+  try {
+    return decodeModel(bytes, { external });
+  } catch (cause) {
+    if (!(cause instanceof FormatError)) throw cause;
+    throw new FormatError(
+      { where: `${path}: ${cause.where}`, expected: cause.expected, received: cause.received },
+      { cause },
+    );
+  }
+}
+
 /** The file of a location, if it is one inside the folder. */
 async function identify(folder: string, location: string, where: string): Promise<Identity> {
   const expected = 'an external data file inside the folder of the model';
@@ -60,7 +71,10 @@ async function identify(folder: string, location: string, where: string): Promis
   try {
     path = await realpath(join(folder, ...parts));
   } catch (cause) {
-    throw new FormatError({ where, expected: `the data file ${received} beside the model`, received: 'none that can be read' }, { cause });
+    throw new FormatError(
+      { where, expected: `the data file ${received} beside the model`, received: 'none that can be read' },
+      { cause },
+    );
   }
   const root = folder.endsWith(sep) ? folder : folder + sep;
   if (!path.startsWith(root)) throw new FormatError({ where, expected, received: `${received}, a link out of it` });
@@ -71,7 +85,11 @@ async function identify(folder: string, location: string, where: string): Promis
   });
 }
 
-async function readRange(file: Identity, { location, offset, length }: ExternalReference, name: string): Promise<Uint8Array> {
+async function readRange(
+  file: Identity,
+  { location, offset, length }: ExternalReference,
+  name: string,
+): Promise<Uint8Array> {
   return withFile(file.path, async (handle) => {
     const stats = await handle.stat();
     const where = `initializer '${name}'`;
@@ -86,7 +104,8 @@ async function readRange(file: Identity, { location, offset, length }: ExternalR
     const bytes = new Uint8Array(length);
     for (let at = 0; at < length; ) {
       const { bytesRead } = await handle.read(bytes, at, Math.min(length - at, 2 ** 30), offset + at);
-      if (bytesRead === 0) throw new GraphError({ where, expected: `${length} bytes in '${location}'`, received: `${at}` });
+      if (bytesRead === 0)
+        throw new GraphError({ where, expected: `${length} bytes in '${location}'`, received: `${at}` });
       at += bytesRead;
     }
     return bytes;

@@ -18,7 +18,11 @@ export interface RunPassesOptions {
  *
  * @throws GraphError that names the pass that failed and those before it; its cause is what was thrown.
  */
-export function runPasses(graph: Graph, passes: readonly Pass[], { verify: isChecked = false }: RunPassesOptions = {}): Graph {
+export function runPasses(
+  graph: Graph,
+  passes: readonly Pass[],
+  { verify: isChecked = false }: RunPassesOptions = {},
+): Graph {
   const names = passes.map(({ name }, i) => name || `pass ${i + 1}`);
   const step = (i: number, run: () => Graph): Graph => {
     try {

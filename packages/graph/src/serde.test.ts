@@ -7,18 +7,41 @@ import { decodeModel, encodeModel } from './serde.ts';
 
 const { ModelProto } = onnxProto.onnx;
 
-const empty: Graph = { name: 'g', opset: 21, inputs: [], outputs: [], nodes: [], initializers: new Map(), values: new Map() };
+const empty: Graph = {
+  name: 'g',
+  opset: 21,
+  inputs: [],
+  outputs: [],
+  nodes: [],
+  initializers: new Map(),
+  values: new Map(),
+};
 
 /** A tensor whose bytes count up. */
 function counting(name: string, type: ElementType, shape: readonly number[]): Initializer {
-  return { name, type, shape, data: Uint8Array.from({ length: byteLength(type, shape) }, (_, i) => (type === 'bool' ? i % 2 : i + 1)) };
+  return {
+    name,
+    type,
+    shape,
+    data: Uint8Array.from({ length: byteLength(type, shape) }, (_, i) => (type === 'bool' ? i % 2 : i + 1)),
+  };
 }
 
-const withInitializers = (...list: Initializer[]): Graph => ({ ...empty, initializers: new Map(list.map((item) => [item.name, item])) });
+const withInitializers = (...list: Initializer[]): Graph => ({
+  ...empty,
+  initializers: new Map(list.map((item) => [item.name, item])),
+});
 
 /** The bytes of a model written by hand, as another program may have written it. */
 function model(graph: object, rest: object = {}): Uint8Array {
-  return ModelProto.encode(ModelProto.fromObject({ irVersion: 10, opsetImport: [{ domain: '', version: 21 }], graph: { name: 'g', ...graph }, ...rest })).finish();
+  return ModelProto.encode(
+    ModelProto.fromObject({
+      irVersion: 10,
+      opsetImport: [{ domain: '', version: 21 }],
+      graph: { name: 'g', ...graph },
+      ...rest,
+    }),
+  ).finish();
 }
 
 describe('a graph comes back from its bytes as it was', () => {
@@ -48,7 +71,12 @@ describe('a graph comes back from its bytes as it was', () => {
     ['no INTS', []],
     ['FLOATS', { floats: [0.25, -2] }],
   ])('with an attribute %s', async (_, value) => {
-    const graph: Graph = { ...empty, nodes: [{ name: 'n', op: 'Op', domain: 'com.microsoft', inputs: ['', 'a'], outputs: ['b'], attributes: { value } }] };
+    const graph: Graph = {
+      ...empty,
+      nodes: [
+        { name: 'n', op: 'Op', domain: 'com.microsoft', inputs: ['', 'a'], outputs: ['b'], attributes: { value } },
+      ],
+    };
     expect(decodeModel(await encodeModel(graph))).toEqual(graph);
   });
 
@@ -61,9 +89,15 @@ describe('a graph comes back from its bytes as it was', () => {
 test('the Microsoft domain is imported only by graphs that use it', async () => {
   const node = { op: 'Gelu', inputs: ['x'], outputs: ['y'], attributes: {} };
   const domains = async (domain: string): Promise<unknown> =>
-    ModelProto.decode(await encodeModel({ ...empty, nodes: [{ ...node, domain }] })).opsetImport.map((item) => [item.domain, Number(item.version)]);
+    ModelProto.decode(await encodeModel({ ...empty, nodes: [{ ...node, domain }] })).opsetImport.map((item) => [
+      item.domain,
+      Number(item.version),
+    ]);
   expect(await domains('')).toEqual([['', 21]]);
-  expect(await domains('com.microsoft')).toEqual([['', 21], ['com.microsoft', 1]]);
+  expect(await domains('com.microsoft')).toEqual([
+    ['', 21],
+    ['com.microsoft', 1],
+  ]);
 });
 
 test('data that functions make are made one after the other', async () => {
@@ -87,22 +121,31 @@ test('data that functions make are made one after the other', async () => {
 describe('encodeModel refuses', () => {
   test('a model past 2 GiB, before any data is made', async () => {
     const data = (): Uint8Array => expect.unreachable();
-    await expect(encodeModel(withInitializers({ name: 'w', type: 'float32', shape: [2 ** 14, 2 ** 15], data }))).rejects.toThrowErrorMatchingInlineSnapshot(`[GraphError: encodeModel: expected a model of at most 2146435072 bytes (2 GiB, protobuf's limit), got 2147483648 bytes. Write the weights as external data: writeModel(graph, path, { externalData: true }).]`);
+    await expect(
+      encodeModel(withInitializers({ name: 'w', type: 'float32', shape: [2 ** 14, 2 ** 15], data })),
+    ).rejects.toThrowErrorMatchingInlineSnapshot(
+      `[GraphError: encodeModel: expected a model of at most 2146435072 bytes (2 GiB, protobuf's limit), got 2147483648 bytes. Write the weights as external data: writeModel(graph, path, { externalData: true }).]`,
+    );
   });
 
   test('data that do not fit the shape', async () => {
-    await expect(encodeModel(withInitializers({ ...counting('w', 'int4', [3]), shape: [5] }))).rejects.toThrowErrorMatchingInlineSnapshot(`[GraphError: initializer 'w': expected 3 bytes for int4[5], got 2.]`);
+    await expect(
+      encodeModel(withInitializers({ ...counting('w', 'int4', [3]), shape: [5] })),
+    ).rejects.toThrowErrorMatchingInlineSnapshot(`[GraphError: initializer 'w': expected 3 bytes for int4[5], got 2.]`);
   });
 
   test('a number that is no INT', async () => {
     const node = { op: 'Gemm', domain: '', inputs: [], outputs: ['y'], attributes: { alpha: 0.5 } };
-    await expect(encodeModel({ ...empty, nodes: [node] })).rejects.toThrowErrorMatchingInlineSnapshot(`[GraphError: node 'y' (Gemm), attribute 'alpha': expected a whole number, got 0.5. Write other numbers as { float }.]`);
+    await expect(encodeModel({ ...empty, nodes: [node] })).rejects.toThrowErrorMatchingInlineSnapshot(
+      `[GraphError: node 'y' (Gemm), attribute 'alpha': expected a whole number, got 0.5. Write other numbers as { float }.]`,
+    );
   });
 });
 
 describe('decodeModel', () => {
   test('reads tensors that list their numbers', () => {
-    const data = (fields: object): unknown => decodeModel(model({ initializer: [{ name: 'w', dims: [2], ...fields }] })).initializers.get('w')?.data;
+    const data = (fields: object): unknown =>
+      decodeModel(model({ initializer: [{ name: 'w', dims: [2], ...fields }] })).initializers.get('w')?.data;
     const bytes = (values: ArrayBufferView): Uint8Array => new Uint8Array(values.buffer);
     expect(data({ dataType: 1, floatData: [0.5, -1] })).toEqual(bytes(Float32Array.of(0.5, -1)));
     expect(data({ dataType: 3, int32Data: [1, -1] })).toEqual(Uint8Array.of(1, 255));
@@ -121,7 +164,9 @@ describe('decodeModel', () => {
 
   test('does not take an initializer for an input', () => {
     const type = { tensorType: { elemType: 2, shape: { dim: [] } } };
-    const graph = decodeModel(model({ input: [{ name: 'w', type }], initializer: [{ name: 'w', dataType: 2, rawData: Uint8Array.of(1) }] }));
+    const graph = decodeModel(
+      model({ input: [{ name: 'w', type }], initializer: [{ name: 'w', dataType: 2, rawData: Uint8Array.of(1) }] }),
+    );
     expect(graph.inputs).toEqual([]);
   });
 
@@ -129,13 +174,23 @@ describe('decodeModel', () => {
     const external = new Map([['w', { location: 'w.data', offset: 4096, length: 16 }]]);
     const bytes = await encodeModel(withInitializers(counting('w', 'float32', [4])), { external });
     const seen: unknown[] = [];
-    decodeModel(bytes, { external: (...reference) => (seen.push(reference), new Uint8Array()) });
+    decodeModel(bytes, {
+      external: (...reference) => {
+        seen.push(reference);
+        return new Uint8Array();
+      },
+    });
     expect(seen).toEqual([[external.get('w'), { name: 'w', type: 'float32', shape: [4] }]]);
-    expect(decodeModel(bytes).initializers.get('w')?.data).toThrowErrorMatchingInlineSnapshot(`[GraphError: initializer 'w': expected data in the model, got a reference to the file 'w.data'. Read the model with readModel(path), or tell decodeModel how to read \`external\` data.]`);
+    expect(decodeModel(bytes).initializers.get('w')?.data).toThrowErrorMatchingInlineSnapshot(
+      `[GraphError: initializer 'w': expected data in the model, got a reference to the file 'w.data'. Read the model with readModel(path), or tell decodeModel how to read \`external\` data.]`,
+    );
   });
 
   test('refuses every truncation of a model, or reads a smaller one', async () => {
-    const graph: Graph = { ...withInitializers(counting('w', 'float32', [4])), nodes: [{ op: 'Relu', domain: '', inputs: ['w'], outputs: ['y'], attributes: { a: 'text' } }] };
+    const graph: Graph = {
+      ...withInitializers(counting('w', 'float32', [4])),
+      nodes: [{ op: 'Relu', domain: '', inputs: ['w'], outputs: ['y'], attributes: { a: 'text' } }],
+    };
     const bytes = await encodeModel(graph);
     let refused = 0;
     for (let length = 0; length < bytes.length; length++) {
@@ -147,7 +202,9 @@ describe('decodeModel', () => {
       }
     }
     expect(refused).toBeGreaterThan(bytes.length * 0.9);
-    expect(() => decodeModel(bytes.subarray(0, 40))).toThrowErrorMatchingInlineSnapshot(`[FormatError: decodeModel: expected an ONNX model, got 40 bytes that are none (index out of range: 40 + 10 > 40).]`);
+    expect(() => decodeModel(bytes.subarray(0, 40))).toThrowErrorMatchingInlineSnapshot(
+      `[FormatError: decodeModel: expected an ONNX model, got 40 bytes that are none (index out of range: 40 + 10 > 40).]`,
+    );
   });
 
   test('refuses a graph nested too deep for the stack', () => {
@@ -166,9 +223,19 @@ describe('decodeModel', () => {
 
   const tensor = { name: 'w', dims: [2], dataType: 1, rawData: new Uint8Array(8) };
   const external = (entries: Record<string, string>): object => ({
-    initializer: [{ name: 'w', dims: [2], dataType: 1, dataLocation: 1, externalData: Object.entries(entries).map(([key, value]) => ({ key, value })) }],
+    initializer: [
+      {
+        name: 'w',
+        dims: [2],
+        dataType: 1,
+        dataLocation: 1,
+        externalData: Object.entries(entries).map(([key, value]) => ({ key, value })),
+      },
+    ],
   });
-  const attribute = (fields: object): object => ({ node: [{ opType: 'If', output: ['y'], attribute: [{ name: 'then_branch', ...fields }] }] });
+  const attribute = (fields: object): object => ({
+    node: [{ opType: 'If', output: ['y'], attribute: [{ name: 'then_branch', ...fields }] }],
+  });
   test.each<[string, Uint8Array]>([
     ['nothing', Uint8Array.of()],
     ['text', new TextEncoder().encode('<html>not found</html>')],

@@ -50,7 +50,12 @@ export interface DecodeOptions {
  */
 export async function encodeModel(
   graph: Graph,
-  { opset = graph.opset ?? DEFAULT_OPSET, irVersion = IR_VERSION, producer = 'mobilequant', external = new Map() }: EncodeOptions = {},
+  {
+    opset = graph.opset ?? DEFAULT_OPSET,
+    irVersion = IR_VERSION,
+    producer = 'mobilequant',
+    external = new Map(),
+  }: EncodeOptions = {},
 ): Promise<Uint8Array> {
   const inline = [...graph.initializers.values()].filter(({ name }) => !external.has(name));
   checkSize(inline.reduce((sum, { type, shape }) => sum + byteLength(type, shape), 0));
@@ -123,14 +128,25 @@ function tensorProto({ name, type, shape }: Initializer, rawData: Uint8Array): O
   return { name, dims: [...shape], dataType: elementCode(type), rawData };
 }
 
-function referenceProto({ name, type, shape }: Initializer, { location, offset, length }: ExternalReference): Onnx.ITensorProto {
+function referenceProto(
+  { name, type, shape }: Initializer,
+  { location, offset, length }: ExternalReference,
+): Onnx.ITensorProto {
   const entries = { location, offset: `${offset}`, length: `${length}` };
   const externalData = Object.entries(entries).map(([key, value]) => ({ key, value }));
-  return { name, dims: [...shape], dataType: elementCode(type), dataLocation: TensorProto.DataLocation.EXTERNAL, externalData };
+  return {
+    name,
+    dims: [...shape],
+    dataType: elementCode(type),
+    dataLocation: TensorProto.DataLocation.EXTERNAL,
+    externalData,
+  };
 }
 
 function valueProto({ name, type, shape }: ValueInfo): Onnx.IValueInfoProto {
-  const dim = shape.map((size) => (typeof size === 'number' ? { dimValue: size } : size === '' ? {} : { dimParam: size }));
+  const dim = shape.map((size) =>
+    typeof size === 'number' ? { dimValue: size } : size === '' ? {} : { dimParam: size },
+  );
   return { name, type: { tensorType: { elemType: elementCode(type), shape: { dim } } } };
 }
 
@@ -142,7 +158,9 @@ function nodeProto({ name, op, domain, inputs, outputs, attributes }: Node): Onn
     domain,
     input: [...inputs],
     output: [...outputs],
-    attribute: Object.entries(attributes).map(([key, value]) => attributeProto(key, value, `node '${title}' (${op}), attribute '${key}'`)),
+    attribute: Object.entries(attributes).map(([key, value]) =>
+      attributeProto(key, value, `node '${title}' (${op}), attribute '${key}'`),
+    ),
   };
 }
 
@@ -156,7 +174,12 @@ function attributeProto(name: string, value: Attribute, where: string): Onnx.IAt
 
 function integer(value: number, where: string): number {
   if (Number.isSafeInteger(value)) return value;
-  throw new GraphError({ where, expected: 'a whole number', received: `${value}`, advice: 'Write other numbers as { float }.' });
+  throw new GraphError({
+    where,
+    expected: 'a whole number',
+    received: `${value}`,
+    advice: 'Write other numbers as { float }.',
+  });
 }
 
 /**
@@ -174,7 +197,8 @@ export function decodeModel(bytes: Uint8Array, { external = unread }: DecodeOpti
 
   const initializers = new Map<string, Initializer>();
   const add = (tensor: Onnx.ITensorProto, name: string): void => {
-    if (initializers.has(name)) throw new FormatError({ where: `initializer '${name}'`, expected: 'one of that name', received: 'two' });
+    if (initializers.has(name))
+      throw new FormatError({ where: `initializer '${name}'`, expected: 'one of that name', received: 'two' });
     initializers.set(name, readTensor(tensor, name, external));
   };
   for (const tensor of graph.initializer ?? []) add(tensor, text(tensor.name, 'initializer'));
@@ -188,7 +212,9 @@ export function decodeModel(bytes: Uint8Array, { external = unread }: DecodeOpti
   return {
     name: graph.name ?? '',
     opset: opsetOf(model),
-    inputs: (graph.input ?? []).filter(({ name }) => !initializers.has(name ?? '')).map((proto) => wellKnown(proto, 'input')),
+    inputs: (graph.input ?? [])
+      .filter(({ name }) => !initializers.has(name ?? ''))
+      .map((proto) => wellKnown(proto, 'input')),
     outputs: (graph.output ?? []).map((proto) => wellKnown(proto, 'output')),
     nodes,
     initializers,
@@ -201,7 +227,14 @@ function parse(bytes: Uint8Array): Onnx.ModelProto {
     return ModelProto.decode(bytes);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FormatError({ where: 'decodeModel', expected: 'an ONNX model', received: `${bytes.byteLength} bytes that are none (${reason})` }, { cause });
+    throw new FormatError(
+      {
+        where: 'decodeModel',
+        expected: 'an ONNX model',
+        received: `${bytes.byteLength} bytes that are none (${reason})`,
+      },
+      { cause },
+    );
   }
 }
 
@@ -248,13 +281,18 @@ function readAttribute(proto: Onnx.IAttributeProto, where: string): Attribute {
     case FLOATS:
       return { floats: proto.floats ?? [] };
     default: {
-      const kind = proto.type === TENSOR ? 'TENSOR' : (AttributeProto.AttributeType[proto.type ?? 0] ?? `${proto.type}`);
+      const kind =
+        proto.type === TENSOR ? 'TENSOR' : (AttributeProto.AttributeType[proto.type ?? 0] ?? `${proto.type}`);
       throw new FormatError({ where, expected: 'an INT, FLOAT, STRING, INTS or FLOATS', received: kind });
     }
   }
 }
 
-function readTensor(proto: Onnx.ITensorProto, name: string, external: NonNullable<DecodeOptions['external']>): Initializer {
+function readTensor(
+  proto: Onnx.ITensorProto,
+  name: string,
+  external: NonNullable<DecodeOptions['external']>,
+): Initializer {
   const where = `initializer '${name}'`;
   const type = elementType(proto.dataType, where);
   const shape = (proto.dims ?? []).map((size) => count(size, where));
@@ -265,7 +303,11 @@ function readTensor(proto: Onnx.ITensorProto, name: string, external: NonNullabl
   }
   const data = proto.rawData?.length ? plain(proto.rawData) : listedData(proto, type, shape, where);
   if (data.byteLength !== length) {
-    throw new FormatError({ where, expected: `${length} bytes for ${formatType({ type, shape })}`, received: `${data.byteLength}` });
+    throw new FormatError({
+      where,
+      expected: `${length} bytes for ${formatType({ type, shape })}`,
+      received: `${data.byteLength}`,
+    });
   }
   return { name, type, shape, data };
 }
@@ -299,11 +341,19 @@ function listedData(proto: Onnx.ITensorProto, type: ElementType, shape: readonly
     case 'uint4':
       return Uint8Array.from(ints);
     default:
-      throw new FormatError({ where, expected: `data of ${elementCount(shape)} elements`, received: type satisfies never });
+      throw new FormatError({
+        where,
+        expected: `data of ${elementCount(shape)} elements`,
+        received: type satisfies never,
+      });
   }
 }
 
-function readReference(entries: readonly Onnx.IStringStringEntryProto[], expected: number, where: string): ExternalReference {
+function readReference(
+  entries: readonly Onnx.IStringStringEntryProto[],
+  expected: number,
+  where: string,
+): ExternalReference {
   const fields = new Map(entries.map(({ key, value }) => [key ?? '', value ?? '']));
   const number = (key: string, otherwise: number): number => {
     const value = fields.get(key);
@@ -314,7 +364,12 @@ function readReference(entries: readonly Onnx.IStringStringEntryProto[], expecte
     return Number(value);
   };
   const length = number('length', expected);
-  if (length !== expected) throw new FormatError({ where, expected: `${expected} bytes of external data for its shape`, received: `${length}` });
+  if (length !== expected)
+    throw new FormatError({
+      where,
+      expected: `${expected} bytes of external data for its shape`,
+      received: `${length}`,
+    });
   return { location: text(fields.get('location'), `${where}: external location`), offset: number('offset', 0), length };
 }
 
@@ -338,7 +393,9 @@ function readValue({ name, type }: Onnx.IValueInfoProto, kind: string): ValueInf
   if (!tensor) throw new FormatError({ where, expected: 'the type of a tensor', received: 'another or none' });
   const element = elementType(tensor.elemType, where);
   if (!tensor.shape) return undefined;
-  const shape = (tensor.shape.dim ?? []).map(({ dimValue, dimParam }) => (dimValue == null ? (dimParam ?? '') : count(dimValue, where)));
+  const shape = (tensor.shape.dim ?? []).map(({ dimValue, dimParam }) =>
+    dimValue == null ? (dimParam ?? '') : count(dimValue, where),
+  );
   return { name: title, type: element, shape };
 }
 
@@ -352,7 +409,11 @@ function elementType(code: number | null | undefined, where: string): ElementTyp
   const type = elementTypeOfCode(code ?? 0);
   if (type) return type;
   const name = TensorProto.DataType[code ?? 0];
-  throw new FormatError({ where, expected: 'a supported element type', received: name ? `${name} (${code})` : `number ${code}` });
+  throw new FormatError({
+    where,
+    expected: 'a supported element type',
+    received: name ? `${name} (${code})` : `number ${code}`,
+  });
 }
 
 function text(value: string | null | undefined, where: string): string {
@@ -377,7 +438,8 @@ function refuse(found: number | undefined, where: string, what: string): void {
   if (found) throw new FormatError({ where, expected: `no ${what}, which are not supported`, received: `${found}` });
 }
 
-const bytesOf = ({ buffer, byteOffset, byteLength: length }: ArrayBufferView): Uint8Array => new Uint8Array(buffer, byteOffset, length);
+const bytesOf = ({ buffer, byteOffset, byteLength: length }: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, length);
 
 /** Without Node's Buffer class, whose `slice` and `toJSON` differ. */
 const plain = (bytes: Uint8Array): Uint8Array => bytesOf(bytes);

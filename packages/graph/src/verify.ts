@@ -31,7 +31,10 @@ export interface Rule<Subject> {
 export const valueRules: readonly Rule<ValueInfo>[] = [
   { name: 'a name', holds: ({ name }) => name !== '' },
   { name: 'dimensions that are whole numbers ≥ 0, or names', holds: ({ shape }) => shape.every(isDimension) },
-  { name: 'the type that is known of the value of that name', holds: (value, { graph }) => agree(value, graph.values.get(value.name)) },
+  {
+    name: 'the type that is known of the value of that name',
+    holds: (value, { graph }) => agree(value, graph.values.get(value.name)),
+  },
 ];
 
 /** Inputs and initializers. */
@@ -40,12 +43,21 @@ export const sourceRules: readonly Rule<ValueInfo>[] = [
 ];
 
 export const outputRules: readonly Rule<ValueInfo>[] = [
-  { name: 'an output that a node, an input or an initializer defines', holds: ({ name }, { definitions }) => definitions.has(name) },
-  { name: 'an output that is listed once', holds: ({ name }, { graph }) => graph.outputs.filter((output) => output.name === name).length === 1 },
+  {
+    name: 'an output that a node, an input or an initializer defines',
+    holds: ({ name }, { definitions }) => definitions.has(name),
+  },
+  {
+    name: 'an output that is listed once',
+    holds: ({ name }, { graph }) => graph.outputs.filter((output) => output.name === name).length === 1,
+  },
 ];
 
 export const initializerRules: readonly Rule<Initializer>[] = [
-  { name: 'the name under which it is kept', holds: (initializer, { graph }) => graph.initializers.get(initializer.name) === initializer },
+  {
+    name: 'the name under which it is kept',
+    holds: (initializer, { graph }) => graph.initializers.get(initializer.name) === initializer,
+  },
   {
     name: 'as many bytes as its type and shape take',
     holds: ({ type, shape, data }) => typeof data === 'function' || data.byteLength === byteLength(type, shape),
@@ -56,8 +68,14 @@ export const nodeRules: readonly Rule<Node>[] = [
   { name: 'an operator', holds: ({ op }) => op !== '' },
   { name: 'a node name that is used once', holds: (node, { nodeNames }) => nodeNames.get(nodeName(node)) === 1 },
   { name: 'at least one output', holds: ({ outputs }) => outputs.some((output) => output !== '') },
-  { name: 'outputs that are defined once', holds: ({ outputs }, { definitions }) => named(outputs).every((name) => definitions.get(name) === 1) },
-  { name: 'inputs that are defined', holds: ({ inputs }, { definitions }) => named(inputs).every((name) => definitions.has(name)) },
+  {
+    name: 'outputs that are defined once',
+    holds: ({ outputs }, { definitions }) => named(outputs).every((name) => definitions.get(name) === 1),
+  },
+  {
+    name: 'inputs that are defined',
+    holds: ({ inputs }, { definitions }) => named(inputs).every((name) => definitions.has(name)),
+  },
   {
     name: 'inputs that are made by earlier nodes (topological order)',
     holds: ({ inputs, outputs }, { madeBy }) => {
@@ -72,7 +90,10 @@ export const nodeRules: readonly Rule<Node>[] = [
         .flatMap((value) => (typeof value === 'number' || Array.isArray(value) ? value : []))
         .every(Number.isSafeInteger),
   },
-  { name: 'a Cast to a supported type', holds: ({ op, attributes }) => op !== 'Cast' || elementTypeOfCode(Number(attributes['to'])) !== undefined },
+  {
+    name: 'a Cast to a supported type',
+    holds: ({ op, attributes }) => op !== 'Cast' || elementTypeOfCode(Number(attributes.to)) !== undefined,
+  },
   ...quantizationRules(),
 ];
 
@@ -90,15 +111,29 @@ function quantizationRules(): Rule<Node>[] {
   return [
     rule('a tensor and its scale', ({ inputs }) => inputs >= 2),
     rule('integers on the quantized side', ({ quantized }) => quantized === undefined || integers.has(quantized)),
-    rule('operator set 21 or later for 16-bit and 4-bit integers', ({ quantized, opset }) => opset >= 21 || !quantized || !since21.has(quantized)),
+    rule(
+      'operator set 21 or later for 16-bit and 4-bit integers',
+      ({ quantized, opset }) => opset >= 21 || !quantized || !since21.has(quantized),
+    ),
     rule('floats as scale', ({ scale }) => !scale || scale.type === 'float32' || scale.type === 'float16'),
-    rule('a zero point of the type of the integers', ({ quantized, zero }) => !zero || !quantized || zero.type === quantized),
-    rule('a zero point of the shape of the scale', ({ scale, zero }) => !scale || !zero || sameShape(scale.shape, zero.shape)),
-    rule('an axis inside the tensor', ({ x, scale, axis }) => !x || !scale || isOne(scale) || (axis >= 0 && axis < x.shape.length)),
+    rule(
+      'a zero point of the type of the integers',
+      ({ quantized, zero }) => !zero || !quantized || zero.type === quantized,
+    ),
+    rule(
+      'a zero point of the shape of the scale',
+      ({ scale, zero }) => !scale || !zero || sameShape(scale.shape, zero.shape),
+    ),
+    rule(
+      'an axis inside the tensor',
+      ({ x, scale, axis }) => !x || !scale || isOne(scale) || (axis >= 0 && axis < x.shape.length),
+    ),
     rule('one scale, one for each entry of the axis, or one for each block along it', ({ x, scale, axis, block }) => {
       if (!scale || (isOne(scale) && block === 0)) return true;
       if (block === 0) return scale.shape.length === 1 && (!x || sameSize(scale.shape[0], x.shape[axis]));
-      const grouped = x?.shape.map((size, i) => (i === axis && typeof size === 'number' ? Math.ceil(size / block) : size));
+      const grouped = x?.shape.map((size, i) =>
+        i === axis && typeof size === 'number' ? Math.ceil(size / block) : size,
+      );
       return !grouped || sameShape(scale.shape, grouped);
     }),
   ];
@@ -117,7 +152,7 @@ interface QuantizationSite {
 
 function siteOf({ op, inputs, outputs, attributes }: Node, { types, graph }: GraphFacts): QuantizationSite {
   const [x, scale, zero] = inputs.map((name) => types.get(name));
-  const axis = Number(attributes['axis'] ?? 1);
+  const axis = Number(attributes.axis ?? 1);
   return {
     inputs: named(inputs).length,
     x,
@@ -125,7 +160,7 @@ function siteOf({ op, inputs, outputs, attributes }: Node, { types, graph }: Gra
     zero,
     quantized: op === 'DequantizeLinear' ? x?.type : types.get(outputs[0] ?? '')?.type,
     axis: axis < 0 && x ? axis + x.shape.length : axis,
-    block: Number(attributes['block_size'] ?? 0),
+    block: Number(attributes.block_size ?? 0),
     opset: graph.opset ?? DEFAULT_OPSET,
   };
 }
@@ -138,8 +173,14 @@ function siteOf({ op, inputs, outputs, attributes }: Node, { types, graph }: Gra
 export function verify(graph: Graph): Graph {
   const facts = factsOf(graph);
   const initializers = [...graph.initializers.values()];
-  const value = (kind: string) => (subject: ValueInfo): string => `${kind} '${subject.name}' of ${formatType(subject)}`;
-  check(initializers, [...initializerRules, ...valueRules, ...sourceRules], facts, value('initializer'));
+  const value =
+    (kind: string) =>
+    (subject: ValueInfo): string =>
+      `${kind} '${subject.name}' of ${formatType(subject)}`;
+  check(initializers, [...initializerRules, ...valueRules, ...sourceRules], facts, (subject) => {
+    const size = typeof subject.data === 'function' ? '' : ` with ${subject.data.byteLength} bytes`;
+    return `${value('initializer')(subject)}${size}`;
+  });
   check(graph.inputs, [...valueRules, ...sourceRules], facts, value('input'));
   check(graph.nodes, nodeRules, facts, (node) => {
     const inputs = named(node.inputs).map((name) => printTyped(name, facts.types));
@@ -157,7 +198,12 @@ function check<Subject>(
 ): void {
   for (const subject of subjects) {
     const broken = rules.find(({ holds }) => !holds(subject, facts));
-    if (broken) throw new GraphError({ where: `graph '${facts.graph.name}'`, expected: broken.name, received: describe(subject) });
+    if (broken)
+      throw new GraphError({
+        where: `graph '${facts.graph.name}'`,
+        expected: broken.name,
+        received: describe(subject),
+      });
   }
 }
 
@@ -183,13 +229,16 @@ const nodeName = ({ name, outputs, op }: Node): string => name ?? outputs[0] ?? 
 
 const named = (names: readonly string[]): string[] => names.filter((name) => name !== '');
 
-const isDimension = (size: number | string): boolean => typeof size === 'string' || (Number.isSafeInteger(size) && size >= 0);
+const isDimension = (size: number | string): boolean =>
+  typeof size === 'string' || (Number.isSafeInteger(size) && size >= 0);
 
 const isOne = ({ shape }: TensorType): boolean => shape.every((size) => size === 1) && shape.length <= 1;
 
 const sameSize = (a: number | string | undefined, b: number | string | undefined): boolean =>
   typeof a === 'string' || typeof b === 'string' || a === b;
 
-const sameShape = (a: TensorType['shape'], b: TensorType['shape']): boolean => a.length === b.length && a.every((size, i) => sameSize(size, b[i]));
+const sameShape = (a: TensorType['shape'], b: TensorType['shape']): boolean =>
+  a.length === b.length && a.every((size, i) => sameSize(size, b[i]));
 
-const agree = (a: TensorType, b: TensorType | undefined): boolean => !b || (a.type === b.type && sameShape(a.shape, b.shape));
+const agree = (a: TensorType, b: TensorType | undefined): boolean =>
+  !b || (a.type === b.type && sameShape(a.shape, b.shape));

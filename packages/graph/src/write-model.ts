@@ -43,7 +43,9 @@ export async function writeModel(
 ): Promise<WrittenModel> {
   const sizes = [...graph.initializers.values()].map(({ type, shape }) => byteLength(type, shape));
   const isExternal = externalData === 'auto' ? sizes.reduce((sum, size) => sum + size, 0) > AUTO_LIMIT : externalData;
-  const large = [...graph.initializers.values()].filter((_, i) => isExternal && (sizes[i] as number) >= Math.max(threshold, 1));
+  const large = [...graph.initializers.values()].filter(
+    (_, i) => isExternal && (sizes[i] as number) >= Math.max(threshold, 1),
+  );
 
   const location = `${basename(path)}.data`;
   const dataPath = join(dirname(path), location);
@@ -78,7 +80,11 @@ function layOut(tensors: readonly Initializer[], location: string): Map<string, 
   );
 }
 
-async function writeTensors(handle: FileHandle, tensors: readonly Initializer[], places: ReadonlyMap<string, ExternalReference>): Promise<number> {
+async function writeTensors(
+  handle: FileHandle,
+  tensors: readonly Initializer[],
+  places: ReadonlyMap<string, ExternalReference>,
+): Promise<number> {
   let end = 0;
   for (const tensor of tensors) {
     const { offset } = places.get(tensor.name) as ExternalReference;

@@ -17,7 +17,9 @@ import { typesOf } from '../types-of.ts';
  */
 export function integerProducts(graph: Graph): Graph {
   const types = typesOf(graph);
-  const producers = new Map(graph.nodes.flatMap((node) => node.outputs.map((output): [string, Node] => [output, node])));
+  const producers = new Map(
+    graph.nodes.flatMap((node) => node.outputs.map((output): [string, Node] => [output, node])),
+  );
   const values = new Map(graph.values);
   const initializers = new Map(graph.initializers);
   const transposed = new Map<string, string>();
@@ -48,7 +50,14 @@ export function integerProducts(graph: Graph): Graph {
     const inputs = [x, transpose(w, product.wType), xScale, wScale, xZero, wZero];
     while (inputs.at(-1) === '') inputs.pop();
     const title = node.name === undefined ? {} : { name: node.name };
-    nodes.push({ ...title, op: 'MatMulIntegerToFloat', domain: 'com.microsoft', inputs, outputs: node.outputs, attributes: {} });
+    nodes.push({
+      ...title,
+      op: 'MatMulIntegerToFloat',
+      domain: 'com.microsoft',
+      inputs,
+      outputs: node.outputs,
+      attributes: {},
+    });
   }
   return { ...graph, nodes, initializers, values };
 }
@@ -60,19 +69,29 @@ interface Product {
 }
 
 /** The two DequantizeLinear nodes of a product that can run in integers. */
-function match(node: Node, producers: ReadonlyMap<string, Node>, types: ReadonlyMap<string, TensorType>): Product | undefined {
+function match(
+  node: Node,
+  producers: ReadonlyMap<string, Node>,
+  types: ReadonlyMap<string, TensorType>,
+): Product | undefined {
   const [a = '', b = '', c = ''] = node.inputs;
   const x = producers.get(a);
   const w = producers.get(b);
   if (!isPlainGemm(node) || c !== '' || !isDequantize(x) || !isDequantize(w)) return undefined;
   const rank = (name: string | undefined): number | undefined => types.get(name ?? '')?.shape.length;
-  const isOne = (name: string | undefined): boolean => rank(name) === 0 || (rank(name) === 1 && types.get(name ?? '')?.shape[0] === 1);
+  const isOne = (name: string | undefined): boolean =>
+    rank(name) === 0 || (rank(name) === 1 && types.get(name ?? '')?.shape[0] === 1);
   const xType = types.get(x.inputs[0] ?? '');
   const wType = types.get(w.inputs[0] ?? '');
-  const axis = w.attributes['axis'] ?? 1;
+  const axis = w.attributes.axis ?? 1;
   const perRow = rank(w.inputs[1]) === 1 && (axis === 0 || axis === -2);
   const isFloat = types.get(x.inputs[1] ?? '')?.type === 'float32' && types.get(w.inputs[1] ?? '')?.type === 'float32';
-  const fits = xType?.type === 'uint8' && wType?.type === 'int8' && isFloat && isOne(x.inputs[1]) && (isOne(w.inputs[1]) || perRow);
+  const fits =
+    xType?.type === 'uint8' &&
+    wType?.type === 'int8' &&
+    isFloat &&
+    isOne(x.inputs[1]) &&
+    (isOne(w.inputs[1]) || perRow);
   return fits ? { x, w, wType } : undefined;
 }
 
@@ -82,7 +101,7 @@ function isPlainGemm({ op, domain, attributes: { transA = 0, transB = 0, alpha }
 }
 
 function isDequantize(node: Node | undefined): node is Node {
-  return node?.op === 'DequantizeLinear' && node.domain === '' && (node.attributes['block_size'] ?? 0) === 0;
+  return node?.op === 'DequantizeLinear' && node.domain === '' && (node.attributes.block_size ?? 0) === 0;
 }
 
 function freshName(wanted: string, taken: ReadonlyMap<string, unknown>): string {

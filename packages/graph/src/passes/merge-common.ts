@@ -3,7 +3,15 @@
  */
 import type { Graph, Node } from '../graph.ts';
 
-const RANDOM: ReadonlySet<string> = new Set(['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'Multinomial', 'Bernoulli', 'Dropout']);
+const RANDOM: ReadonlySet<string> = new Set([
+  'RandomNormal',
+  'RandomNormalLike',
+  'RandomUniform',
+  'RandomUniformLike',
+  'Multinomial',
+  'Bernoulli',
+  'Dropout',
+]);
 
 /**
  * Requires: topological order. Ensures: no two nodes with equal operator, inputs and attributes, random ones apart; inputs, outputs and
@@ -23,7 +31,7 @@ export function mergeCommon(graph: Graph): Graph {
       if (!twin) seen.set(key, node);
       continue;
     }
-    node.outputs.forEach((name, i) => renamed.set(name, twin.outputs[i] as string));
+    for (const [i, name] of node.outputs.entries()) renamed.set(name, twin.outputs[i] as string);
   }
   return { ...graph, nodes, values: new Map([...graph.values].filter(([name]) => !renamed.has(name))) };
 }
