@@ -15,6 +15,7 @@ import {
   type LayerLearnables,
   learningTap,
   type LearningTargets,
+  parameterGroup,
   transformOf,
 } from './learnables.ts';
 import type { ResolveSite } from '@mobilequant/quantizer';
@@ -60,6 +61,11 @@ export interface LayerPrograms {
   vjp(layer: number, x: Value, dy: Value, learnables: LayerLearnables): Promise<{ readonly dx: Value; readonly gradients: Gradients }>;
   /** Mean squared error of the quantized layer against `target` (and, if given, `target2` added), with its gradients. */
   loss(layer: number, x: Value, targets: readonly Value[], learnables: LayerLearnables): Promise<LossResult>;
+  /**
+   * The quantized layer as it is stored, fused once and run often. Reference conventions: what is stored is clamped, and may
+   * round otherwise than what was trained.
+   */
+  stored(layer: number, learnables: LayerLearnables): Promise<(x: Value) => Promise<Value>>;
   /** The layer's tensors with everything fused. */
   fuse(layer: number, learnables: LayerLearnables): Promise<FusedLayer>;
   release(): Promise<void>;
@@ -99,13 +105,18 @@ export function layerPrograms(runtime: Runtime, options: LayerProgramsOptions): 
     return program;
   };
 
-  /** The quantized layer as a function of its tensors. */
-  const quantized = (layer: number, inputs: Tensors): tf.Tensor => {
-    const { x, cos, sin, mask } = inputs as Record<'x', tf.Tensor> & Tensors & { cos: tf.Tensor; sin: tf.Tensor; mask: tf.Tensor };
-    const own = Object.fromEntries(Object.keys(shapesOf(layer)).map((name) => [name, inputs[name] as tf.Tensor]));
-    const transformed = applyTransform(own, transformOf(inputs, conventions), config, { normBias: conventions === 'exact' });
+  /** The layer with given tensors, quantized as its inputs say. */
+  const simulated = (layer: number, inputs: Tensors, tensors: Tensors): tf.Tensor => {
+    const { x, cos, sin, mask } = inputs as Record<'x' | 'cos' | 'sin' | 'mask', tf.Tensor>;
     const tap = learningTap(inputs, { resolve: resolveIn(layer), conventions, targets });
-    return block(x, transformed, { cos, sin, mask }, config, { tap, queryChunk }).x;
+    return block(x, tensors, { cos, sin, mask }, config, { tap, queryChunk }).x;
+  };
+  const pick = (inputs: Tensors, names: Iterable<string>): Tensors => Object.fromEntries([...names].map((name) => [name, inputs[name] as tf.Tensor]));
+
+  /** The quantized layer as a function of its tensors and parameters. */
+  const quantized = (layer: number, inputs: Tensors): tf.Tensor => {
+    const own = pick(inputs, Object.keys(shapesOf(layer)));
+    return simulated(layer, inputs, applyTransform(own, transformOf(inputs, conventions), config, { normBias: conventions === 'exact' }));
   };
 
   const specs = (layer: number, tokens: number, learnables: LayerLearnables, more: InputSpecs = {}): InputSpecs => ({
@@ -133,7 +144,7 @@ export function layerPrograms(runtime: Runtime, options: LayerProgramsOptions): 
   const prefixed = (prefix: string, tensors: Tensors): Tensors =>
     Object.fromEntries(Object.entries(tensors).map(([name, t]) => [prefix + name, t]));
 
-  return {
+  const own: LayerPrograms = {
     learnables: (layer) => initialLearnables(shapesOf(layer), rangesIn(layer), { config, conventions, targets, resolve: resolveIn(layer) }),
 
     async float(layer, x) {
@@ -194,6 +205,22 @@ export function layerPrograms(runtime: Runtime, options: LayerProgramsOptions): 
       return { loss: results['loss']?.data[0] as number, gradients: gradientsOf(results) };
     },
 
+    async stored(layer, learnables) {
+      if (conventions === 'exact') return (x) => own.forward(layer, x, learnables); // nothing is clamped: the same function
+      const { tensors } = await own.fuse(layer, learnables);
+      const ranges = Object.fromEntries(Object.entries(learnables.parameters).filter(([name]) => parameterGroup(name) === 'lrl'));
+      const given = { ...tensors, ...ranges, ...learnables.constants };
+      return async (x) => {
+        const feeds = { ...context(x.shape[0] as number), ...given, x };
+        const program = await compiled(
+          `stored ${x.shape} ${Object.keys(tensors)} ${keyOf(layer, learnables)}`,
+          () => specsOf(feeds),
+          (inputs) => ({ y: simulated(layer, inputs, pick(inputs, Object.keys(tensors))) }),
+        );
+        return (await program.run(feeds))['y'] as Value;
+      };
+    },
+
     async fuse(layer, learnables) {
       const shapes = shapesOf(layer);
       const resolve = resolveIn(layer);
@@ -202,8 +229,7 @@ export function layerPrograms(runtime: Runtime, options: LayerProgramsOptions): 
         `fuse ${keyOf(layer, learnables)}`,
         () => ({ ...shapes, ...specsOf(learnables.parameters) }),
         (inputs) => {
-          const own = Object.fromEntries(Object.keys(shapes).map((name) => [name, inputs[name] as tf.Tensor]));
-          return fusedTensors(applyTransform(own, transformOf(inputs, conventions), config), inputs, resolve, conventions);
+          return fusedTensors(applyTransform(pick(inputs, Object.keys(shapes)), transformOf(inputs, conventions), config), inputs, resolve, conventions);
         },
       );
       const results = await program.run({ ...tensors, ...learnables.parameters });
@@ -224,6 +250,7 @@ export function layerPrograms(runtime: Runtime, options: LayerProgramsOptions): 
       programs.clear();
     },
   };
+  return own;
 }
 
 /**

@@ -32,7 +32,8 @@ export async function learnLayerWise(runtime: Runtime, input: LearningInput, opt
     if (!state || layer >= state.layer) losses.push(await learnLayer(layer, own, targets));
 
     session.prepare(layer);
-    for (let i = 0; i < samples.length; i++) quantized[i] = await programs.forward(layer, quantized[i] as Value, own);
+    const stored = await programs.stored(layer, own);
+    for (let i = 0; i < samples.length; i++) quantized[i] = await stored(quantized[i] as Value);
     float.splice(0, float.length, ...(targets as typeof float));
   }
   return { programs, learnables, losses };
