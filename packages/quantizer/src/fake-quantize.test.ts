@@ -34,6 +34,13 @@ test('the gradient passes inside the grid and on its ends, and stops outside', (
   expect(grad.offset[0]).toBe(-2);
 });
 
+test('inside the grid, the slope in the scale is the rounding error in steps', () => {
+  const grad = fakeQuantizeGradient([0.7, -1.1], [1, 10], { ...unit, scale: Float32Array.of(0.5) });
+  // 0.7 / 0.5 = 1.4 → 1; -1.1 / 0.5 = -2.2 → -2.
+  expect(grad.scale[0]).toBeCloseTo(-0.4 + 10 * 0.2, 5);
+  expect(grad.offset[0]).toBe(0);
+});
+
 test('outside the grid, scale and offset have the slope of finite differences', () => {
   // There x̂ = (bound - offset) * scale is smooth; inside, the straight-through slope is a definition.
   const at = (scale: number, offset: number): Grid => ({

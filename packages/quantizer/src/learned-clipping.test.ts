@@ -46,3 +46,17 @@ test('the factors have the slope of finite differences where everything is outsi
   const grad = fakeQuantizeClippedGradient(weight, dy, spec, at(1));
   expect(grad.up[0]).toBeCloseTo((loss(1 + h) - loss(1 - h)) / (2 * h), 3);
 });
+
+test('an extreme passes its gradient as far as it is kept', () => {
+  // Half of the minimum and of the maximum is kept: the scale is (2 - (-1)) / 2 / 15 = 0.1.
+  const grad = fakeQuantizeClippedGradient(
+    [-1, 0.23, 2],
+    [0, 1, 0],
+    { bits: 4, symmetric: false },
+    { up: Float32Array.of(0), low: Float32Array.of(0) },
+  );
+  const gradScale = 2 - 2.3;
+  expect(grad.x[0]).toBeCloseTo((-gradScale / 15) * 0.5, 6);
+  expect(grad.x[1]).toBe(1);
+  expect(grad.x[2]).toBeCloseTo((gradScale / 15) * 0.5, 6);
+});
