@@ -37,7 +37,7 @@ function inFloat(r: Recorder, x: Operand, scale: Operand, { max, zero }: Grid, {
 
 function inIntegers(r: Recorder, x: Operand, scale: Operand, grid: Grid, attributes: FakeQuantizeAttributes): Operand {
   const { bits, rows, signed, name } = attributes;
-  const shift = signed ? 2 ** (bits - 1) : 0;
+  const shift = signed && bits <= 8 ? 2 ** (bits - 1) : 0; // 16 bits are unsigned, weights too
   const type = bits > 8 ? 'uint16' : signed ? 'int8' : 'uint8';
   const flat = rows ? [x.shape[0] as number] : [];
   const zero = shift === 0 ? grid.zero : r.emit('Sub', [grid.zero, r.scalar(shift)], grid.zero.shape, 'float32');
