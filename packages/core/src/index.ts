@@ -19,6 +19,7 @@ export {
   MASKED,
   specsOf,
 } from './decoder.ts';
+export { deviceForm } from './device-form.ts';
 export type { LanguageModel } from './language-model.ts';
 export type { QuantizedModel } from './quantized-model.ts';
 export { cachedWeights, headName, layerTensorNames, readLayer, rowsOf, type Weights, weightsFrom } from './weights.ts';
