@@ -1,0 +1,50 @@
+/**
+ * Which linear layers of an exported graph a processor multiplies in integers, and why the others not.
+ */
+import { type Graph, integerProducts, type Node, prune, typesOf } from '@mobilequant/graph';
+import { fuseTransposes } from './standard-operators.ts';
+import { unpackInt4 } from './unpack-int4.ts';
+
+/** What becomes of the linear layers of a graph. */
+export interface IntegerKernels {
+  /** Products with a weight. */
+  readonly linears: number;
+  /** Those that run in integers. */
+  readonly integer: number;
+  /** The others: the name of the weight, and what keeps it in float. */
+  readonly float: readonly { readonly site: string; readonly reason: string }[];
+}
+
+/**
+ * The form of an exported graph that ONNX Runtime runs in integers: 4-bit weights unpacked to bytes, products of bytes
+ * as MatMulIntegerToFloat. The same values as the graph's, with exact sums.
+ */
+export const integerForm = (graph: Graph): Graph => prune(integerProducts(fuseTransposes(unpackInt4(graph))));
+
+/** Counts what {@link integerForm} multiplies in integers. */
+export function integerKernels(graph: Graph): IntegerKernels {
+  const form = unpackInt4(graph);
+  const types = typesOf(form);
+  const producers = new Map(form.nodes.map((node): [string, Node] => [node.outputs[0] as string, node]));
+  const whole = new Set(integerForm(graph).nodes.flatMap((node) => (node.op === 'MatMulIntegerToFloat' ? node.outputs : [])));
+  const float: { site: string; reason: string }[] = [];
+  let linears = 0;
+  for (const node of form.nodes) {
+    if (node.op !== 'Gemm') continue;
+    linears++;
+    if (whole.has(node.outputs[0] as string)) continue;
+    const [x, w] = node.inputs.map((name) => producers.get(name)) as [Node | undefined, Node | undefined];
+    const isQuantized = w?.op === 'DequantizeLinear';
+    const site = (isQuantized ? w.inputs[0] : node.inputs[1])?.replace(/_quantized(_int8)?$|_float32$/, '') as string;
+    float.push({ site, reason: isQuantized ? reasonOf(x, w) : 'the weight is not quantized' });
+  }
+  return { linears, integer: linears - float.length, float };
+
+  function reasonOf(x: Node | undefined, w: Node): string {
+    const typeOf = (node: Node) => types.get(node.inputs[0] as string)?.type;
+    if (x?.op !== 'DequantizeLinear') return 'the input is not quantized';
+    if (typeOf(x) !== 'uint8') return 'the input has 16 bits, for which ONNX Runtime has no integer kernel on processors';
+    if (typeOf(w) !== 'int8') return 'the weight has more than 8 bits';
+    return 'the weight has a scale for each group';
+  }
+}

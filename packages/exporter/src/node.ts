@@ -1,0 +1,2 @@
+/** Exported files on disk. */
+export { writeExport } from './write-export.ts';
