@@ -1,0 +1,60 @@
+/** Finds the command, runs it, and turns what happens into output and an exit status. */
+import { all } from './commands/all.ts';
+import { evaluate } from './commands/evaluate.ts';
+import { exportCommand } from './commands/export.ts';
+import { quantize } from './commands/quantize.ts';
+import type { Command, Surroundings } from './command.ts';
+import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
+
+const COMMANDS: readonly Command[] = [quantize, evaluate, exportCommand, all];
+
+const COMMON: Options = { help: flag('show this'), verbose: flag('show where an error comes from') };
+
+/** Exit statuses. */
+const [OK, FAILED, MISUSED, STOPPED] = [0, 1, 2, 130];
+
+/** Names of errors that mean that the user stopped the command. */
+const STOPS = ['StoppedError', 'InterruptedError'];
+
+/**
+ * Runs `mobilequant ARGS`.
+ *
+ * @returns the exit status: 0 done, 1 failed, 2 called wrongly, 130 stopped by the user
+ */
+export async function runCommandLine(args: readonly string[], surroundings: Surroundings): Promise<number> {
+  const { print, report } = surroundings;
+  try {
+    const [name, ...rest] = args;
+    if (name === undefined) throw new UsageError(`expected a command.\n\n${overview()}`);
+    if (name === '--help' || name === '-h' || name === 'help') {
+      print(overview());
+      return OK;
+    }
+    const command = COMMANDS.find((candidate) => candidate.name === name);
+    if (!command) throw new UsageError(`expected a command: ${COMMANDS.map((c) => c.name).join(', ')}, got '${name}'.`);
+    if (rest.includes('--help') || rest.includes('-h')) {
+      print(help(command));
+      return OK;
+    }
+    const { values, positionals } = readArguments(rest, { ...command.options, ...COMMON }, command.positionals);
+    await command.run(values as never, positionals, surroundings);
+    return OK;
+  } catch (error) {
+    const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+    report(`mobilequant: ${message}`);
+    if (args.includes('--verbose') && stack) report(stack);
+    return name === 'UsageError' ? MISUSED : STOPS.includes(name) ? STOPPED : FAILED;
+  }
+}
+
+const usage = ({ name, positionals }: Command): string => ['mobilequant', name, ...positionals, '[options]'].join(' ');
+
+function overview(): string {
+  const lines = COMMANDS.map((command) => `  ${usage(command).padEnd(44)}${command.summary}`);
+  return `Integer-only quantization of small language models.\n\n${lines.join('\n')}\n\nmobilequant COMMAND --help says more.`;
+}
+
+function help(command: Command): string {
+  const parts = [`${usage(command)}\n\n${command.summary}`, describeOptions({ ...command.options, ...COMMON }), command.notes];
+  return parts.filter((part) => part !== undefined).join('\n\n');
+}

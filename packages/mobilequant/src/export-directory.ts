@@ -1,0 +1,32 @@
+/** From a quantized directory to what a target runs. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ExportFile, type ExportTarget, onnxTarget } from '@mobilequant/exporter';
+import { writeExport } from '@mobilequant/exporter/node';
+import { readQuantized } from './quantized-directory.ts';
+
+/** What an exported model needs to read and write text. */
+const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'];
+
+export interface ExportDirectoryOptions {
+  readonly target?: ExportTarget<{ tokens?: number }>;
+  /** Tokens of the text that the exported graph takes; by default the target decides. */
+  readonly tokens?: number;
+}
+
+/**
+ * Exports the quantized model in a directory, with its tokenizer, to another.
+ *
+ * @returns bytes of each file that was written
+ */
+export async function exportDirectory(
+  from: string,
+  to: string,
+  { target = onnxTarget, tokens }: ExportDirectoryOptions = {},
+): Promise<Map<string, number>> {
+  const model = await readQuantized(from);
+  const files = await target.export(model, tokens === undefined ? {} : { tokens });
+  const companions = TOKENIZER_FILES.filter((name) => model.checkpoint.files.includes(name));
+  const tokenizer = companions.map(async (name): Promise<[string, ExportFile]> => [name, await readFile(join(from, name))]);
+  return writeExport(to, new Map([...files, ...(await Promise.all(tokenizer))]));
+}

@@ -1,0 +1,75 @@
+/** The three forms of a model as language models: float, simulated (rounded in float), integer (exported, run in integers). */
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cachedWeights, createDecoder, type DecoderConfig, type LanguageModel, languageModel, type QuantizedModel, simulatedReading, type Weights } from '@mobilequant/core';
+import { exportOnnx, integerModel } from '@mobilequant/exporter';
+import { writeExport } from '@mobilequant/exporter/node';
+import { readModel as readGraph } from '@mobilequant/graph/node';
+import type { Runtime } from '@mobilequant/tracer';
+import { QUANTIZATION_FILE, QuantizedDirectoryError, readQuantized } from './quantized-directory.ts';
+import { readModel } from './read-model.ts';
+
+export const FORMS = ['float', 'simulated', 'integer'] as const;
+
+export type Form = (typeof FORMS)[number];
+
+/** The exported model's file. */
+export const ONNX_FILE = 'model.onnx';
+
+export interface FormOptions {
+  /** Tokens of the longest text that will be asked for. */
+  readonly tokens: number;
+  /** Integer: let ONNX Runtime fuse the file its own way, as other programs do, instead of summing exactly. */
+  readonly fused?: boolean;
+}
+
+/**
+ * A form of the model in a directory, one that `quantize` wrote, a float checkpoint (float only), or an exported one (integer only).
+ *
+ * @throws QuantizedDirectoryError when the directory does not have that form.
+ */
+export async function openForm(runtime: Runtime, directory: string, form: Form, options: FormOptions): Promise<LanguageModel> {
+  switch (form) {
+    case 'float':
+      return floatModel(runtime, await readModel(directory));
+    case 'simulated':
+      return simulatedModel(runtime, await readQuantized(directory));
+    case 'integer':
+      if (existsSync(join(directory, QUANTIZATION_FILE))) return integerModelOf(runtime, await readQuantized(directory), options);
+      if (existsSync(join(directory, ONNX_FILE))) return exportedModel(runtime, directory, options);
+      throw new QuantizedDirectoryError(
+        directory,
+        `a quantized model with ${QUANTIZATION_FILE}, or an exported one with ${ONNX_FILE}`,
+        'neither',
+        'Run `mobilequant quantize` first.',
+      );
+  }
+}
+
+/** A float model, run block by block. */
+export const floatModel = (runtime: Runtime, { config, weights }: { readonly config: DecoderConfig; readonly weights: Weights }): LanguageModel =>
+  languageModel(createDecoder(runtime, config, cachedWeights(weights)));
+
+/** A quantized model whose sites are rounded to their grids in float. */
+export const simulatedModel = (runtime: Runtime, { config, weights, encodings }: QuantizedModel): LanguageModel =>
+  languageModel(createDecoder(runtime, config, cachedWeights(weights), { reading: simulatedReading(encodings) }));
+
+/** A quantized model as it would be exported, run in integers; it is exported to a temporary folder for that. */
+export async function integerModelOf(runtime: Runtime, model: QuantizedModel, { tokens, fused = false }: FormOptions): Promise<LanguageModel> {
+  const graph = await exportOnnx(model, { tokens });
+  const folder = await mkdtemp(join(tmpdir(), 'mobilequant-'));
+  try {
+    await writeExport(folder, new Map([[ONNX_FILE, graph]]));
+    return await exportedModel(runtime, folder, { fused });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The model in an exported directory, run in integers. */
+export async function exportedModel(runtime: Runtime, directory: string, { fused = false }: Pick<FormOptions, 'fused'> = {}): Promise<LanguageModel> {
+  const file = join(directory, ONNX_FILE);
+  return integerModel(runtime, await readGraph(file), fused ? { file } : {});
+}

@@ -1,0 +1,96 @@
+/** From a float model to a quantized directory, by one method; what learning is in the middle of lies in that directory too. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Method, type OnProgress, quantizeBy, type SmoothQuantOptions } from '@mobilequant/calibration';
+import type { JsonValue } from '@mobilequant/checkpoint/node';
+import type { Recipe } from '@mobilequant/quantizer';
+import type { Runtime } from '@mobilequant/tracer';
+import { learningFile } from './learning-file.ts';
+import { type ModelSizes, QUANTIZATION_FILE, QuantizedDirectoryError, sizesOf, writeQuantized } from './quantized-directory.ts';
+import type { Model } from './read-model.ts';
+
+/** Where an unfinished run keeps its state, in the directory it is going to write. */
+export const LEARNING_FILE = 'learning.safetensors';
+
+export interface QuantizeDirectoryInput {
+  readonly model: Model;
+  readonly recipe: Recipe;
+  readonly method: Method;
+  /** Token ids for ranges and smoothing scales. */
+  readonly calibration: readonly Int32Array[];
+  /** Token ids to learn from; by default those of calibration. */
+  readonly training?: readonly Int32Array[];
+}
+
+export interface QuantizeDirectoryOptions {
+  /** Passes over the training samples. Default 2. */
+  readonly epochs?: number;
+  readonly smoothing?: SmoothQuantOptions;
+  /** Go on from the state that an unfinished run left; from the start if there is none. */
+  readonly resume?: boolean;
+  /** Seconds between saves of that state. Default 30. */
+  readonly saveEvery?: number;
+  /** Noted in `quantization.json` beside what this function knows itself. */
+  readonly notes?: Readonly<Record<string, JsonValue>>;
+  readonly onProgress?: OnProgress;
+  readonly signal?: AbortSignal;
+}
+
+export interface QuantizedDirectory {
+  readonly directory: string;
+  readonly sizes: ModelSizes;
+  /** Activation sites whose range had to be widened to contain zero. */
+  readonly widened: readonly string[];
+  readonly seconds: number;
+}
+
+/**
+ * Quantizes a model and writes it.
+ *
+ * @throws QuantizedDirectoryError when the directory holds something else, or the state of an unfinished run without `resume`;
+ *   LearningFileError or StateMismatchError for a state that is damaged or another run's. Nothing is overwritten then.
+ */
+export async function quantizeDirectory(
+  runtime: Runtime,
+  directory: string,
+  { model, recipe, method, calibration, training }: QuantizeDirectoryInput,
+  { epochs = 2, smoothing = {}, resume = false, saveEvery = 30, notes = {}, onProgress, signal }: QuantizeDirectoryOptions = {},
+): Promise<QuantizedDirectory> {
+  const start = performance.now();
+  const store = learningFile(join(directory, LEARNING_FILE));
+  await checkOutput(directory);
+  if (resume) await store.load(); // a damaged state is found before anything is computed
+  else if (await store.exists()) {
+    const advice = 'Resume it, delete that file, or choose another directory.';
+    throw new QuantizedDirectoryError(directory, 'no unfinished run', LEARNING_FILE, advice);
+  }
+
+  const { config, weights, checkpoint, name } = model;
+  const { model: quantized, widened } = await quantizeBy(
+    runtime,
+    { config, weights, recipe, method, calibration, ...(training && { training }) },
+    { epochs, smoothing, store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) },
+  );
+  const learns = method === 'omniquant' || method === 'mobilequant';
+  const options = {
+    calibration: `${calibration.length} × ${calibration[0]?.length ?? 0} tokens`,
+    ...(learns && { training: `${(training ?? calibration).length} × ${(training ?? calibration)[0]?.length ?? 0} tokens`, epochs }),
+    ...(method !== 'minmax' && { smoothing: { ...smoothing } }),
+    ...notes,
+  };
+  await writeQuantized(directory, quantized, checkpoint, { source: name, method, options, widened });
+  await store.remove();
+  return { directory, sizes: sizesOf(quantized), widened, seconds: (performance.now() - start) / 1000 };
+}
+
+/** A directory that is new, empty, or ours; found out before hours of work, not after. */
+async function checkOutput(directory: string): Promise<void> {
+  const entries = await readdir(directory).catch((error: NodeJS.ErrnoException): string[] => {
+    if (error.code === 'ENOENT') return [];
+    throw new QuantizedDirectoryError(directory, 'a directory to write to', error.code ?? error.message, 'Choose another.');
+  });
+  const ours = entries.includes(QUANTIZATION_FILE) || entries.includes(LEARNING_FILE);
+  if (entries.every((entry) => entry.startsWith(`.${LEARNING_FILE}.`)) || ours) return;
+  const received = entries.slice(0, 5).join(', ') + (entries.length > 5 ? ', …' : '');
+  throw new QuantizedDirectoryError(directory, 'a new or empty directory, or one with a quantized model', received, 'Choose another.');
+}

@@ -1,0 +1,29 @@
+/** A float model from a directory or the hub, with what goes with it. */
+import { existsSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import { type Checkpoint, type DownloadProgress, openCheckpoint, resolveModel } from '@mobilequant/checkpoint/node';
+import { type DecoderConfig, parseConfig, type Weights } from '@mobilequant/core';
+
+/** A float model, its tensors still on disk. */
+export interface Model {
+  /** The hub's name, or that of the directory: never a path. */
+  readonly name: string;
+  readonly config: DecoderConfig;
+  readonly weights: Weights;
+  readonly checkpoint: Checkpoint;
+}
+
+export interface ReadModelOptions {
+  /** What a relative path starts from. */
+  readonly directory?: string;
+  readonly onProgress?: (progress: DownloadProgress) => void;
+}
+
+/** Opens a model by its directory or, if there is none, by its name on the Hugging Face hub. */
+export async function readModel(nameOrDirectory: string, { directory = '.', onProgress }: ReadModelOptions = {}): Promise<Model> {
+  const path = resolve(directory, nameOrDirectory);
+  const local = existsSync(path);
+  const checkpoint = await openCheckpoint(await resolveModel(local ? path : nameOrDirectory, onProgress ? { onProgress } : {}));
+  const config = parseConfig(checkpoint.config);
+  return { name: local ? basename(path) : nameOrDirectory, config, weights: checkpoint.weights, checkpoint };
+}

@@ -1,0 +1,151 @@
+/**
+ * Token ids from files: what a model is calibrated on, learns from, and is measured on.
+ *
+ *     .txt, .raw, .md      the whole file is one text
+ *     .jsonl               one document a line, in the field `text`; a blank line goes between documents
+ *     .safetensors:NAME    ids that are already there: int32 `[rows, tokens]`, each row a sample
+ *
+ * Special tokens are not added.
+ */
+import { readFile } from 'node:fs/promises';
+import { basename, extname } from 'node:path';
+import type { Tokenizer } from '@mobilequant/checkpoint';
+import { openSafetensors } from '@mobilequant/checkpoint/node';
+
+/** A file that tokens cannot be taken from, or not enough of them. */
+export class SampleError extends Error {
+  override readonly name = 'SampleError';
+
+  constructor(where: string, expected: string, received: string, advice: string, options?: ErrorOptions) {
+    super(`${where}: expected ${expected}, got ${received}. ${advice}`, options);
+  }
+}
+
+/** A text's ids, or rows of ids that are samples already. */
+export type TokenSource =
+  | { readonly kind: 'text'; readonly tokens: Int32Array }
+  | { readonly kind: 'rows'; readonly rows: readonly Int32Array[] };
+
+/** Reads files one after another into one source. The tokenizer is asked for only if a text needs it. */
+export async function readTokens(files: readonly string[], tokenizer: () => Promise<Tokenizer>): Promise<TokenSource> {
+  const sources: TokenSource[] = [];
+  for (const file of files) sources.push(await readSource(file, tokenizer));
+  const rows = sources.flatMap((source) => (source.kind === 'rows' ? source.rows : []));
+  const texts = sources.flatMap((source) => (source.kind === 'text' ? [source.tokens] : []));
+  if (rows.length > 0 && texts.length > 0) {
+    throw new SampleError('samples', 'texts or rows of ids', 'both', 'Give files of one kind.');
+  }
+  return rows.length > 0 ? { kind: 'rows', rows } : { kind: 'text', tokens: concatenated(texts) };
+}
+
+/** All ids of a source, one after another. */
+export const allTokens = (source: TokenSource): Int32Array => (source.kind === 'text' ? source.tokens : concatenated(source.rows));
+
+export interface SampleOptions {
+  readonly samples: number;
+  /** Tokens of a sample. */
+  readonly tokens: number;
+}
+
+/**
+ * Samples for statistics: windows at even distances over the whole text, at `i · ⌊length / samples⌋`, closer where the text is too short
+ * for that; or the first rows, cut to `tokens`.
+ */
+export function evenSamples(source: TokenSource, { samples, tokens }: SampleOptions): Int32Array[] {
+  if (source.kind === 'rows') return firstRows(source.rows, samples, tokens);
+  const { length } = checkLength(source.tokens, tokens);
+  const step = Math.min(Math.floor(length / samples), Math.floor((length - tokens) / Math.max(samples - 1, 1)));
+  return Array.from({ length: samples }, (_, i) => source.tokens.slice(i * step, i * step + tokens));
+}
+
+/** Samples to learn from: windows at random places, which may overlap, the same for the same seed; or the first rows. */
+export function randomSamples(source: TokenSource, { samples, tokens, seed }: SampleOptions & { readonly seed: number }): Int32Array[] {
+  if (source.kind === 'rows') return firstRows(source.rows, samples, tokens);
+  const places = checkLength(source.tokens, tokens).length - tokens + 1;
+  const random = mulberry32(seed);
+  return Array.from({ length: samples }, () => {
+    const start = Math.floor(random() * places);
+    return source.tokens.slice(start, start + tokens);
+  });
+}
+
+/** Random numbers in [0, 1) from a seed: the generator of that name, public domain, by Tommy Ettinger. */
+export function mulberry32(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+function firstRows(rows: readonly Int32Array[], samples: number, tokens: number): Int32Array[] {
+  const short = rows.find((row) => row.length < tokens);
+  if (rows.length < samples || short) {
+    const received = `${rows.length} of ${short?.length ?? tokens}`;
+    throw new SampleError('samples', `at least ${samples} rows of ${tokens} ids`, received, 'Ask for fewer samples or tokens.');
+  }
+  return rows.slice(0, samples).map((row) => row.slice(0, tokens));
+}
+
+function checkLength(text: Int32Array, tokens: number): Int32Array {
+  if (text.length >= tokens) return text;
+  throw new SampleError('samples', `a text of at least ${tokens} tokens`, String(text.length), 'Give more text, or shorten the samples.');
+}
+
+async function readSource(file: string, tokenizer: () => Promise<Tokenizer>): Promise<TokenSource> {
+  const rows = /^(.+\.safetensors):([^:]+)$/.exec(file);
+  if (rows) return { kind: 'rows', rows: await readRows(rows[1] as string, rows[2] as string) };
+  const text = await readText(file);
+  return { kind: 'text', tokens: (await tokenizer()).encode(text) };
+}
+
+async function readText(file: string): Promise<string> {
+  const extension = extname(file);
+  const advice = 'Give a text (.txt, .raw, .md), documents (.jsonl), or ids (FILE.safetensors:NAME).';
+  if (!['.txt', '.raw', '.md', '.jsonl'].includes(extension)) {
+    throw new SampleError(basename(file), 'a file that holds text', `'${extension}'`, advice);
+  }
+  const content = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw new SampleError(file, 'a file', cause.code === 'ENOENT' ? 'no such file' : String(cause.code), 'Check the path.', { cause });
+  });
+  return extension === '.jsonl' ? documentsOf(content, file).join('\n\n') : content;
+}
+
+function documentsOf(content: string, file: string): string[] {
+  return content.split('\n').flatMap((line, i) => {
+    if (line.trim() === '') return [];
+    let document: unknown;
+    try {
+      document = (JSON.parse(line) as { text?: unknown } | null)?.text;
+    } catch {
+      document = undefined;
+    }
+    if (typeof document === 'string') return [document];
+    throw new SampleError(`${basename(file)}, line ${i + 1}`, 'a JSON object with a text in "text"', line.slice(0, 40), 'One object a line.');
+  });
+}
+
+async function readRows(file: string, name: string): Promise<Int32Array[]> {
+  const { header, readStored } = await openSafetensors(file);
+  const entry = header.tensors.get(name);
+  if (entry?.dtype !== 'int32' || entry.shape.length !== 2) {
+    const received = entry ? `${entry.dtype} [${entry.shape.join(', ')}]` : 'none';
+    throw new SampleError(basename(file), `an int32 matrix '${name}'`, received, `The file has ${[...header.tensors.keys()].join(', ')}.`);
+  }
+  const ids = (await readStored(name)) as Int32Array;
+  const [rows, tokens] = entry.shape as [number, number];
+  return Array.from({ length: rows }, (_, i) => ids.subarray(i * tokens, (i + 1) * tokens));
+}
+
+function concatenated(parts: readonly Int32Array[]): Int32Array {
+  if (parts.length === 1) return parts[0] as Int32Array;
+  const result = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}
