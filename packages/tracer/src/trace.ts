@@ -41,7 +41,8 @@ const isShape = (spec: readonly number[] | InputSpec): spec is readonly number[]
  * @throws TraceError when `fn` reads a tensor's value, or an output has the name of an input.
  */
 export function trace(fn: Traceable, specs: InputSpecs, { name = 'graph', dropUnusedInputs = true }: TraceOptions = {}): Graph {
-  const before = tf.engine().backendName;
+  tf.backend(); // chooses one, if none has been chosen yet
+  const before = tf.getBackend();
   const recorder = new Recorder();
   const inputs: Operand[] = [];
   const outputs: Operand[] = [];
@@ -68,7 +69,7 @@ export function trace(fn: Traceable, specs: InputSpecs, { name = 'graph', dropUn
     throw explain(error);
   } finally {
     backend.end();
-    if (before && before !== BACKEND) tf.setBackend(before);
+    if (before !== BACKEND) tf.setBackend(before);
   }
   return prune(recorder.graph(name, inputs, outputs), { dropUnusedInputs });
 }
