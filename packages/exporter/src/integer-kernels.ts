@@ -31,12 +31,12 @@ export function integerKernels(graph: Graph): IntegerKernels {
   let linears = 0;
   for (const node of form.nodes) {
     if (node.op !== 'Gemm') continue;
-    linears++;
-    if (whole.has(node.outputs[0] as string)) continue;
     const [x, w] = node.inputs.map((name) => producers.get(name)) as [Node | undefined, Node | undefined];
     const isQuantized = w?.op === 'DequantizeLinear';
-    const site = (isQuantized ? w.inputs[0] : node.inputs[1])?.replace(/_quantized(_int8)?$|_float32$/, '') as string;
-    float.push({ site, reason: isQuantized ? reasonOf(x, w) : 'the weight is not quantized' });
+    const site = (isQuantized ? w.inputs[0] : node.inputs[1])?.replace(/(_quantized(_int8)?|_float32)$/, '') as string;
+    if (!site.endsWith('.weight')) continue; // the rotation of queries and keys
+    linears++;
+    if (!whole.has(node.outputs[0] as string)) float.push({ site, reason: isQuantized ? reasonOf(x, w) : 'the weight is not quantized' });
   }
   return { linears, integer: linears - float.length, float };
 
