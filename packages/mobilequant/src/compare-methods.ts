@@ -7,7 +7,7 @@ import { perplexity, type PerplexityOptions, type Table } from '@mobilequant/eva
 import type { Recipe } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { exportDirectory } from './export-directory.ts';
-import { exportedModel, floatModel, simulatedModel } from './forms.ts';
+import { exportedModel, floatModel, ONNX_FILE, simulatedModel } from './forms.ts';
 import { duration, size } from './progress.ts';
 import { quantizeDirectory, type QuantizeDirectoryInput, type QuantizeDirectoryOptions } from './quantize-directory.ts';
 import { readQuantized } from './quantized-directory.ts';
@@ -77,7 +77,7 @@ export async function compareMethods(
       const simulated = await measure(`${stage} simulated`, async () => simulatedModel(runtime, await readQuantized(own)));
       onStage?.(`${stage}: export`);
       const files = await exportDirectory(own, join(own, 'onnx'), { tokens: window.tokens });
-      const bytes = [...files].reduce((sum, [name, b]) => (name.includes('token') ? sum : sum + b), 0);
+      const bytes = files.get(ONNX_FILE) ?? 0;
       const integer = await measure(`${stage} integer`, () => exportedModel(runtime, join(own, 'onnx')));
       results.push({ recipe: recipe.name, method, directory: own, simulated, integer, bytes, seconds });
     }

@@ -5,9 +5,8 @@ import { checkStopped, command, type Command, pathFrom, runtimeFrom, runtimeOpti
 import { compareMethods, comparisonTable } from '../compare-methods.ts';
 import { choices, flag, integer, text } from '../options.ts';
 import { progressTo } from '../progress.ts';
-import { readRecipe } from '../read-recipe.ts';
 import { allTokens, readTokens } from '../samples.ts';
-import { calibrationOptions, learningOptions, openModel, samplesFor } from './calibration-options.ts';
+import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor } from './calibration-options.ts';
 
 const options = {
   recipes: text('NAME|FILE,…', 'recipes', 'w8a8,w4a8'),
@@ -29,7 +28,7 @@ export const all: Command = command({
   async run(values, [name], surroundings) {
     const { print, report, signal } = surroundings;
     const directory = pathFrom(surroundings, values.out);
-    const recipes = await Promise.all(values.recipes.split(',').map((recipe) => readRecipe(recipe, surroundings.directory)));
+    const recipes = await Promise.all(values.recipes.split(',').map((recipe) => openRecipe(recipe, '--recipes', surroundings)));
     const model = await openModel(name as string, surroundings);
     const tokenizer = () => model.checkpoint.tokenizer();
     const samples = await samplesFor(model, values, surroundings);

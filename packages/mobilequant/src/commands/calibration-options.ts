@@ -1,9 +1,11 @@
 /** What `quantize` and `all` share: the options of calibration and learning, and what they come to. */
+import type { Recipe } from '@mobilequant/quantizer';
 import { pathFrom, type Surroundings } from '../command.ts';
-import { choice, integer, number, type Option, type OptionValues, someTexts, texts } from '../options.ts';
+import { choice, integer, number, type Option, type OptionValues, someTexts, texts, UsageError } from '../options.ts';
 import { size } from '../progress.ts';
 import type { QuantizeDirectoryInput } from '../quantize-directory.ts';
 import { type Model, readModel } from '../read-model.ts';
+import { readRecipe } from '../read-recipe.ts';
 import { evenSamples, randomSamples, readTokens } from '../samples.ts';
 
 /** Options that say what a model is calibrated on and how it learns: shared with `all`. */
@@ -38,6 +40,13 @@ export async function openModel(name: string, { directory, status }: Surrounding
   const onProgress = ({ file, received, total }: { file: string; received: number; total: number }) =>
     status(`download: ${size(received)} of ${size(total)}, ${file}`);
   return readModel(name, { directory, onProgress });
+}
+
+/** The recipe that the user named. Throws a UsageError for a name or a file that is none. */
+export async function openRecipe(nameOrFile: string, option: string, { directory }: Surroundings): Promise<Recipe> {
+  return readRecipe(nameOrFile, directory).catch((cause: Error) => {
+    throw new UsageError(`${option}: ${cause.message}`, { cause });
+  });
 }
 
 /** The samples that the options ask for. */

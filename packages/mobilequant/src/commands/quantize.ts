@@ -5,8 +5,7 @@ import { checkStopped, command, type Command, pathFrom, runtimeFrom, runtimeOpti
 import { choice, flag, integer, text } from '../options.ts';
 import { duration, progressTo, size } from '../progress.ts';
 import { quantizeDirectory } from '../quantize-directory.ts';
-import { readRecipe } from '../read-recipe.ts';
-import { calibrationOptions, learningOptions, openModel, samplesFor } from './calibration-options.ts';
+import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor } from './calibration-options.ts';
 
 const options = {
   recipe: text('NAME|FILE', `${Object.keys(recipes).join(', ')}, or a JSON file`),
@@ -30,7 +29,7 @@ export const quantize: Command = command({
   async run(values, [name], surroundings) {
     const { print, report, signal } = surroundings;
     const directory = pathFrom(surroundings, values.out);
-    const recipe = await readRecipe(values.recipe, surroundings.directory);
+    const recipe = await openRecipe(values.recipe, '--recipe', surroundings);
     const model = await openModel(name as string, surroundings);
     const samples = await samplesFor(model, values, surroundings);
     const progress = progressTo(surroundings);

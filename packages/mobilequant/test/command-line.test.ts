@@ -1,0 +1,141 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { run } from './run.ts';
+import { tinyText, writeTinyModel } from './tiny-model.ts';
+
+let directory = '';
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'mobilequant-test-'));
+  await writeTinyModel(join(directory, 'model'));
+  await writeFile(join(directory, 'calibration.txt'), tinyText(400, 1));
+  await writeFile(join(directory, 'test.txt'), tinyText(200, 2));
+});
+
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+const mobilequant = (...args: string[]) => run(directory, args);
+
+const CALIBRATION = ['--calibration', 'calibration.txt', '--samples', '4', '--tokens', '16', '--threads', '1'];
+const MEASURE = ['--data', 'test.txt', '--tokens', '16', '--windows', '3', '--threads', '1', '--json'];
+
+const quantize = (out: string, ...more: string[]) => mobilequant('quantize', 'model', '--recipe', 'w8a8', '--out', out, ...CALIBRATION, ...more);
+
+describe('from a model to an exported one', () => {
+  test('quantize writes a model directory whose float, simulated and integer forms can be measured', async () => {
+    const done = await quantize('minmax', '--method', 'minmax', '--json');
+    expect(done.reports).toBe('');
+    expect(JSON.parse(done.out)).toMatchObject({ recipe: 'w8a8', method: 'minmax', directory: join(directory, 'minmax') });
+
+    const results = new Map<string, { tokenPerplexity: number; wordPerplexity: number; tokens: number; seconds: number }>();
+    for (const form of ['float', 'simulated', 'integer']) {
+      results.set(form, JSON.parse((await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', form)).out));
+    }
+    const original = JSON.parse((await mobilequant('evaluate', 'model', ...MEASURE, '--form', 'float')).out);
+    const perplexity = (form: string) => results.get(form)?.tokenPerplexity as number;
+    expect(results.get('float')).toMatchObject({ tokens: 45, seconds: expect.any(Number), wordPerplexity: expect.any(Number) });
+    expect(perplexity('float')).toBe(original.tokenPerplexity);
+    expect(perplexity('simulated')).not.toBe(perplexity('float'));
+    expect(perplexity('simulated') / perplexity('float')).toBeCloseTo(1, 1);
+    expect(perplexity('integer') / perplexity('simulated')).toBeCloseTo(1, 3);
+  });
+
+  test('export writes what evaluate can measure', async () => {
+    expect((await mobilequant('export', 'minmax', '--target', 'onnx', '--out', 'exported', '--tokens', '16')).status).toBe(0);
+    expect(await readdir(join(directory, 'exported'))).toEqual(expect.arrayContaining(['model.onnx', 'tokenizer.json']));
+    const exported = JSON.parse((await mobilequant('evaluate', 'exported', ...MEASURE, '--form', 'integer')).out);
+    const fresh = JSON.parse((await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', 'integer')).out);
+    expect(exported.tokenPerplexity).toBe(fresh.tokenPerplexity);
+  });
+
+  test('a smoothed model is the same float function', async () => {
+    await quantize('smooth', '--method', 'smoothquant');
+    const { out } = await mobilequant('evaluate', 'smooth', ...MEASURE, '--form', 'float');
+    const original = await mobilequant('evaluate', 'model', ...MEASURE, '--form', 'float');
+    expect(JSON.parse(out).tokenPerplexity / JSON.parse(original.out).tokenPerplexity).toBeCloseTo(1, 5);
+  });
+
+  test('what was written says how it was made, without a path of this machine', async () => {
+    const text = await readFile(join(directory, 'minmax', 'quantization.json'), 'utf8');
+    expect(text).not.toContain(directory);
+    expect(JSON.parse(text)).toMatchObject({ format: 1, source: 'model', method: 'minmax', form: { norm: 'l2' }, recipe: { name: 'w8a8' } });
+  });
+
+  test('forms can be compared, and layers', async () => {
+    const { out } = await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', 'integer', '--compare', 'simulated', '--layers');
+    const { comparison, signalToNoise } = JSON.parse(out);
+    expect(comparison).toMatchObject({ with: 'simulated', tokens: 48 });
+    expect(comparison.agreement).toBeGreaterThan(0.9);
+    expect(signalToNoise).toHaveLength(2);
+  });
+
+  test('a recipe of the user extends a built-in one', async () => {
+    const recipe = { name: 'mine', extends: 'w8a8', rules: [{ site: 'model.layers.*.mlp.w2.input', spec: null }] };
+    await writeFile(join(directory, 'mine.json'), JSON.stringify(recipe));
+    await mobilequant('quantize', 'model', '--recipe', 'mine.json', '--method', 'minmax', '--out', 'mine', ...CALIBRATION);
+    const { encodings } = JSON.parse(await readFile(join(directory, 'mine', 'quantization.json'), 'utf8'));
+    expect(encodings).toHaveProperty(['model.layers.0.mlp.w2.output']);
+    expect(encodings).not.toHaveProperty(['model.layers.0.mlp.w2.input']);
+  });
+
+  test('all does everything and ends in a table', async () => {
+    const { status, out } = await mobilequant(
+      ...['all', 'model', '--recipes', 'w8a8', '--methods', 'minmax,mobilequant', '--epochs', '1', '--out', 'all'],
+      ...[...CALIBRATION, '--data', 'test.txt', '--windows', '2'],
+    );
+    expect(status).toBe(0);
+    expect(out.split('\n').map((line) => line.split('  ')[0])).toEqual(['perplexity', '-----------', 'float', 'min-max', 'MobileQuant', '', join(directory, 'all')]);
+    expect(await readdir(join(directory, 'all', 'w8a8-mobilequant', 'onnx'))).toContain('model.onnx');
+  });
+});
+
+describe('mistakes', () => {
+  test.each([
+    [['quantise'], 'expected a command: quantize, evaluate, export, all'],
+    [['quantize', 'model', '--reciep', 'w8a8'], "Unknown option '--reciep'. Options: --recipe"],
+    [['quantize', 'model', '--recipe', 'w9a9', '--out', 'x', ...CALIBRATION], 'one of w8a8, w4a8'],
+    [['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt'], '--out: expected DIR'],
+    [['quantize', 'model', '--recipe', 'w8a8', '--method', 'magic'], '--method: expected minmax, smoothquant, omniquant, mobilequant, got '],
+    [['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt', '--samples', '1.5'], '--samples: expected a whole number of at least 1'],
+    [['evaluate', '--data', 'test.txt'], 'expected DIR before the options'],
+    [['evaluate', 'model', 'more', '--data', 'test.txt'], "got 'more' too"],
+  ])('%j ends with status 2 and says what is allowed', async (args, message) => {
+    const { status, reports, out } = await mobilequant(...args);
+    expect(reports).toContain('mobilequant: ');
+    expect(reports).toContain(message);
+    expect({ status, out }).toEqual({ status: 2, out: '' });
+  });
+
+  test.each([
+    [['evaluate', 'nowhere', ...MEASURE], 'no such directory'],
+    [['evaluate', 'model', ...MEASURE, '--form', 'simulated'], 'quantization.json'],
+    [['evaluate', 'model', '--form', 'float', '--data', 'nothing.txt'], 'no such file'],
+    [['evaluate', 'model', '--form', 'float', '--data', 'test.txt', '--tokens', '1000'], 'a text of at least 1000 tokens, got 200'],
+    [['quantize', 'model', '--recipe', 'w8a8', '--out', '.', ...CALIBRATION], 'expected a new or empty directory'],
+  ])('%j ends with status 1 and one line', async (args, message) => {
+    const { status, reports } = await mobilequant(...args);
+    expect(reports).toContain(message);
+    expect(reports).not.toContain('\n');
+    expect(status).toBe(1);
+  });
+
+  test('--verbose says where an error comes from', async () => {
+    expect((await mobilequant('evaluate', 'nowhere', ...MEASURE, '--verbose')).reports).toContain('checkpoint.ts');
+  });
+
+  test('a text with fewer windows than asked for is measured, and that is reported', async () => {
+    const { status, reports } = await mobilequant('evaluate', 'model', '--form', 'float', '--data', 'test.txt', '--tokens', '64', '--windows', '9');
+    expect({ status, reports }).toEqual({ status: 0, reports: 'The text has 3 windows of 64 tokens, 6 fewer than asked for.' });
+  });
+});
+
+test('help is printed, of the program and of each command', async () => {
+  const overview = await mobilequant('--help');
+  expect(overview).toMatchObject({ status: 0, reports: '' });
+  for (const name of ['quantize', 'evaluate', 'export', 'all']) {
+    expect(overview.out).toContain(`mobilequant ${name} `);
+    expect((await mobilequant(name, '--help')).out).toMatch(/--\w+ /);
+  }
+});
