@@ -29,10 +29,10 @@ export interface OutlierOptions {
 /** What the model of this folder was given. */
 export const OUTLIERS: OutlierOptions = {
   seed: 7,
-  norms: { channels: 4, factors: [32, 16, 64] },
-  ffn: { channels: 6, factors: [16, 8, 32] },
-  keys: { channels: 1, factors: [4] },
-  values: { channels: 1, factors: [8] },
+  norms: { channels: 4, factors: [64, 32, 128] },
+  ffn: { channels: 6, factors: [32, 16, 64] },
+  keys: { channels: 1, factors: [8] },
+  values: { channels: 2, factors: [16, 32] },
 };
 
 /** The same function with outlier channels. The tensors that came in are not changed. */
