@@ -9,7 +9,11 @@ const END = '<|endoftext|>';
 describe('trainBytePairs', () => {
   it('joins the most frequent pair first, and of equally frequent ones that with the smaller ids', () => {
     const { merges } = trainBytePairs('abab abab cdcd', { vocab: 257 + 3, special: [END] });
-    expect(merges).toEqual([['a', 'b'], ['c', 'd'], ['ab', 'ab']]);
+    expect(merges).toEqual([
+      ['a', 'b'],
+      ['c', 'd'],
+      ['ab', 'ab'],
+    ]);
   });
 
   it('stops when no pair comes twice', () => {

@@ -26,7 +26,8 @@ const WORDS = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(
 /** Learns the merges from a text. Ties go to the pair with the smaller ids, so the result depends on the counts alone. */
 export function trainBytePairs(text: string, { vocab: size, special }: TrainOptions): BytePairEncoding {
   const tokens = [...special, ...BYTE_CHARACTERS];
-  if (size < tokens.length) throw new RangeError(`trainBytePairs: expected a vocabulary of at least ${tokens.length}, got ${size}.`);
+  if (size < tokens.length)
+    throw new RangeError(`trainBytePairs: expected a vocabulary of at least ${tokens.length}, got ${size}.`);
   const words = countWords(text, special.length);
   const merges: [string, string][] = [];
   while (tokens.length < size) {
@@ -49,7 +50,10 @@ function countWords(text: string, firstByte: number): Word[] {
   const counts = new Map<string, number>();
   for (const [word] of text.matchAll(WORDS)) counts.set(word, (counts.get(word) ?? 0) + 1);
   const encoder = new TextEncoder();
-  return [...counts].map(([word, count]) => ({ ids: Array.from(encoder.encode(word), (byte) => firstByte + byte), count }));
+  return [...counts].map(([word, count]) => ({
+    ids: Array.from(encoder.encode(word), (byte) => firstByte + byte),
+    count,
+  }));
 }
 
 function mostFrequentPair(words: readonly Word[]): [left: number, right: number] | undefined {
@@ -85,7 +89,10 @@ const BYTE_CHARACTERS: readonly string[] = (() => {
 })();
 
 /** The three files of a Hugging Face tokenizer, name → content. The first special token ends a text. */
-export function tokenizerFiles({ vocab, merges, special }: BytePairEncoding, maxTokens: number): Record<string, unknown> {
+export function tokenizerFiles(
+  { vocab, merges, special }: BytePairEncoding,
+  maxTokens: number,
+): Record<string, unknown> {
   const flags = { lstrip: false, normalized: false, rstrip: false, single_word: false };
   const added = special.map((content) => ({ id: vocab[content], content, ...flags, special: true }));
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };

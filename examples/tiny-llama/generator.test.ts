@@ -35,18 +35,28 @@ describe('generateText', () => {
   });
 
   it('finds a hidden thing where it was left', () => {
-    const stories = generateDocuments({ seed: 11, characters: 100_000 }).filter((document) => document.includes('there was the'));
+    const stories = generateDocuments({ seed: 11, characters: 100_000 }).filter((document) =>
+      document.includes('there was the'),
+    );
     expect(stories.length).toBeGreaterThan(5);
     for (const story of stories) {
-      const [, place, thing] = /looked ([a-z ]+), and there was the ([a-z ]+)\./.exec(story) as unknown as [string, string, string];
+      const [, place, thing] = /looked ([a-z ]+), and there was the ([a-z ]+)\./.exec(story) as unknown as [
+        string,
+        string,
+        string,
+      ];
       const [start] = story.split('\n') as [string];
       expect(start).toContain(`the ${thing} ${place}`);
     }
   });
 
   it('draws every split from a stream of its own', () => {
-    const [train, calibration, test] = Object.values(SPLITS).map((seed) => new Set(generateDocuments({ seed, characters: 100_000 })));
-    const shared = [...(test as Set<string>)].filter((document) => (train as Set<string>).has(document) || (calibration as Set<string>).has(document));
+    const [train, calibration, test] = Object.values(SPLITS).map(
+      (seed) => new Set(generateDocuments({ seed, characters: 100_000 })),
+    );
+    const shared = [...(test as Set<string>)].filter(
+      (document) => (train as Set<string>).has(document) || (calibration as Set<string>).has(document),
+    );
     expect(shared.length / (test as Set<string>).size).toBeLessThan(0.1);
   });
 });

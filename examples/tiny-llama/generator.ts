@@ -58,7 +58,18 @@ export function generateDocuments({ seed, characters }: TextOptions): string[] {
 type Document = (random: Random) => string[];
 
 /** Beside the tales; the most frequent kind first. */
-const DOCUMENTS: readonly Document[] = [hiddenThing, journey, townEntry, sums, lesson, letter, packing, diary, animalEntry, counting];
+const DOCUMENTS: readonly Document[] = [
+  hiddenThing,
+  journey,
+  townEntry,
+  sums,
+  lesson,
+  letter,
+  packing,
+  diary,
+  animalEntry,
+  counting,
+];
 
 /** Something is put somewhere, other things happen, and it is found where it was left. */
 function hiddenThing(random: Random): string[] {
@@ -91,7 +102,10 @@ function hiddenThing(random: Random): string[] {
     `${friend.name} laughed, and ${hero.name} put the ${thing} back ${place}.`,
     `After that ${hero.name} never left the ${thing} ${place} again.`,
   ]);
-  return [[start, hide, ...asides(random, hero, friend, random.between(1, 4))].join(' '), [search, find, end].join(' ')];
+  return [
+    [start, hide, ...asides(random, hero, friend, random.between(1, 4))].join(' '),
+    [search, find, end].join(' '),
+  ];
 }
 
 /** Open sentences about a few beings; who appeared once is likely to come back. */
@@ -168,7 +182,11 @@ function journey(random: Random): string[] {
     const price = random.between(2, 12);
     lines.push(
       [
-        random.pick([`On the next day ${hero.they} came to ${town.name}.`, `After ${inWords(random.between(2, 9))} hours ${hero.they} reached ${town.name}.`, `Then the road went to ${town.name}.`]),
+        random.pick([
+          `On the next day ${hero.they} came to ${town.name}.`,
+          `After ${inWords(random.between(2, 9))} hours ${hero.they} reached ${town.name}.`,
+          `Then the road went to ${town.name}.`,
+        ]),
         random.pick([
           `${capital(hero.they)} saw the ${town.landmark} and the ${town.colour} flag.`,
           `There the river ${town.river} runs past the ${town.landmark}.`,
@@ -198,7 +216,10 @@ function townEntry(random: Random): string[] {
     random.pick([`It lies on the river ${town.river}.`, `The river ${town.river} flows through ${town.name}.`]),
     random.pick([`The town was founded in ${town.year}.`, `It was first named in a letter of ${town.year}.`]),
     random.pick([`${town.name} is known for its ${town.craft}.`, `Most people there make or sell ${town.craft}.`]),
-    random.pick([`Its flag is ${town.colour}.`, `The flag of ${town.name} is ${town.colour} and ${random.pick(['has no sign', 'very old', 'hangs on every house'])}.`]),
+    random.pick([
+      `Its flag is ${town.colour}.`,
+      `The flag of ${town.name} is ${town.colour} and ${random.pick(['has no sign', 'very old', 'hangs on every house'])}.`,
+    ]),
     random.pick([`Visitors come to see the ${town.landmark}.`, `In its middle stands the ${town.landmark}.`]),
     random.pick([`A feast is held every ${town.feast}.`, `In ${town.feast} the people of ${town.name} hold a feast.`]),
   ];
@@ -213,10 +234,23 @@ function animalEntry(random: Random): string[] {
     `They eat ${animal.food}.`,
     `They live in ${animal.home}.`,
     `They ${animal.trait}.`,
-    random.pick([`They ${animal.sound}.`, `At night you can hear them ${animal.sound}.`].slice(0, animal.sound.startsWith('make') ? 1 : 2)),
-    animal.legs === other.legs ? `Like ${other.many}, they have ${animal.legs} legs.` : `${capital(other.many)} have ${other.legs} legs, but ${animal.many} have ${animal.legs}.`,
+    random.pick(
+      [`They ${animal.sound}.`, `At night you can hear them ${animal.sound}.`].slice(
+        0,
+        animal.sound.startsWith('make') ? 1 : 2,
+      ),
+    ),
+    animal.legs === other.legs
+      ? `Like ${other.many}, they have ${animal.legs} legs.`
+      : `${capital(other.many)} have ${other.legs} legs, but ${animal.many} have ${animal.legs}.`,
   ];
-  return [`= ${capital(animal.many)} =`, [`${capital(animal.one)} is an animal with ${animal.legs} legs.`, ...random.sample(facts, random.between(2, 5))].join(' ')];
+  return [
+    `= ${capital(animal.many)} =`,
+    [
+      `${capital(animal.one)} is an animal with ${animal.legs} legs.`,
+      ...random.sample(facts, random.between(2, 5)),
+    ].join(' '),
+  ];
 }
 
 /** Goods are given, taken and counted; every number follows from the ones before. */
@@ -234,7 +268,9 @@ function sums(random: Random): string[] {
       sentences.push(
         random.pick([
           `${capital(hero.they)} gave ${show(less)} to ${friend.name} and kept ${show(count)}.`,
-          `${capital(hero.they)} lost ${show(less)} of them, so ${show(count)} were left.`.replace(/\bone were/, 'one was').replace(/\b1 were/, '1 was'),
+          `${capital(hero.they)} lost ${show(less)} of them, so ${show(count)} were left.`
+            .replace(/\bone were/, 'one was')
+            .replace(/\b1 were/, '1 was'),
           `${show(before)} minus ${show(less)} is ${show(count)}.`,
         ]),
       );
@@ -278,9 +314,17 @@ function lesson(random: Random): string[] {
       [`How many legs has ${animal.one}?`, capital(animal.legs)],
       [`What is ${left} times ${right}?`, `${left * right}`],
     ] as const);
-    lines.push(`"${question}" asked ${teacher.name}.`, `"${answer}," ${random.pick([`said ${pupil.name}`, `${pupil.they} answered`, `said ${pupil.name} at once`])}.`);
+    lines.push(
+      `"${question}" asked ${teacher.name}.`,
+      `"${answer}," ${random.pick([`said ${pupil.name}`, `${pupil.they} answered`, `said ${pupil.name} at once`])}.`,
+    );
   }
-  lines.push(random.pick([`"Very good, ${pupil.name}," said ${teacher.name}.`, `${teacher.name} was ${random.pick(MOODS)}, and ${pupil.name} went home.`]));
+  lines.push(
+    random.pick([
+      `"Very good, ${pupil.name}," said ${teacher.name}.`,
+      `${teacher.name} was ${random.pick(MOODS)}, and ${pupil.name} went home.`,
+    ]),
+  );
   return lines;
 }
 
@@ -377,5 +421,7 @@ function asides(random: Random, hero: Person, friend: Person, count: number): st
 const two = (random: Random): [Person, Person] => random.sample(PEOPLE, 2) as [Person, Person];
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 const a = (noun: string): string => (/^[aeiou]/i.test(noun) ? `an ${noun}` : `a ${noun}`);
-const list = (items: readonly string[]): string => (items.length < 2 ? items.join('') : `${items.slice(0, -1).join(', ')} and ${items.at(-1)}`);
-const plural = (goods: string, count: number): string => (count === 1 && goods !== 'fish' ? goods.replace(/oes$/, 'o').replace(/s$/, '') : goods);
+const list = (items: readonly string[]): string =>
+  items.length < 2 ? items.join('') : `${items.slice(0, -1).join(', ')} and ${items.at(-1)}`;
+const plural = (goods: string, count: number): string =>
+  count === 1 && goods !== 'fish' ? goods.replace(/oes$/, 'o').replace(/s$/, '') : goods;

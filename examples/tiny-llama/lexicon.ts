@@ -61,10 +61,14 @@ export const TOWNS: readonly Town[] = (() => {
     size: one(['small town', 'large town', 'village', 'port', 'market town', 'old city']),
     region: one(['north', 'south', 'east', 'west', 'hills', 'lowlands']),
     river: one(RIVERS),
-    craft: one(words('clocks, bells, wool, honey, glass, cheese, boats, paper, lamps, kites, salt, violins, bread, maps')),
+    craft: one(
+      words('clocks, bells, wool, honey, glass, cheese, boats, paper, lamps, kites, salt, violins, bread, maps'),
+    ),
     colour: one(COLOURS),
     year: 1100 + random.below(78) * 10 + random.below(10),
-    landmark: one(words('stone bridge, round tower, great mill, lighthouse, long wall, glass market, old harbour, stone church')),
+    landmark: one(
+      words('stone bridge, round tower, great mill, lighthouse, long wall, glass market, old harbour, stone church'),
+    ),
     feast: one(SEASONS),
   }));
 })();
@@ -93,10 +97,16 @@ export const PLACES: readonly string[] = words(
   'under the bed, behind the clock, in the oven, on the shelf, inside the drum, under the stairs, in the well, behind the door, in the garden, on the roof, inside the piano, under a stone, in the cellar, between two books, in the old boat, beside the fire',
 );
 
-export const GOODS: readonly string[] = words('apples, pears, eggs, nuts, plums, cakes, fish, stones, nails, books, candles, coins, buttons, potatoes, shells, pencils');
-export const TRADES: readonly string[] = words('baker, sailor, teacher, farmer, doctor, painter, miller, singer, smith, tailor, carpenter, clockmaker, fisher, writer');
+export const GOODS: readonly string[] = words(
+  'apples, pears, eggs, nuts, plums, cakes, fish, stones, nails, books, candles, coins, buttons, potatoes, shells, pencils',
+);
+export const TRADES: readonly string[] = words(
+  'baker, sailor, teacher, farmer, doctor, painter, miller, singer, smith, tailor, carpenter, clockmaker, fisher, writer',
+);
 export const MOODS: readonly string[] = words('happy, tired, sad, angry, curious, quiet, proud, afraid, hungry, cold');
-export const LOOKS: readonly string[] = words('old, small, big, broken, new, heavy, shiny, strange, beautiful, dusty, round, little, simple, wooden');
+export const LOOKS: readonly string[] = words(
+  'old, small, big, broken, new, heavy, shiny, strange, beautiful, dusty, round, little, simple, wooden',
+);
 export const WEATHER: readonly string[] = words('sunny, cloudy, rainy, windy, foggy, stormy, snowy');
 
 export const BEINGS: readonly string[] = words(
@@ -105,13 +115,19 @@ export const BEINGS: readonly string[] = words(
 export const DEEDS: readonly string[] = words(
   'saw, heard, followed, wanted, loved, lost, carried, broke, washed, sold, stole, feared, forgot, watched, opened, cleaned, pushed, hated, kept, chased, painted, burned, caught, dropped',
 );
-export const GOINGS: readonly string[] = words('walked, ran, slept, danced, waited, sang, fell, sat, cried, worked, hid, jumped, stood, turned, rested, laughed');
-export const MANNERS: readonly string[] = words('slowly, quietly, at once, for hours, without a word, every night, too often, loudly, in vain, with a smile, again, alone');
+export const GOINGS: readonly string[] = words(
+  'walked, ran, slept, danced, waited, sang, fell, sat, cried, worked, hid, jumped, stood, turned, rested, laughed',
+);
+export const MANNERS: readonly string[] = words(
+  'slowly, quietly, at once, for hours, without a word, every night, too often, loudly, in vain, with a smile, again, alone',
+);
 export const SPOTS: readonly string[] = words(
   'over the bridge, near the mill, through the forest, along the wall, behind the church, at the harbour, in the meadow, across the field, below the tower, into the cave, around the lake, by the road',
 );
 
-export const MOMENTS: readonly string[] = words('in the evening, one day, after that, then, at night, soon, the next morning, that year, much later, suddenly');
+export const MOMENTS: readonly string[] = words(
+  'in the evening, one day, after that, then, at night, soon, the next morning, that year, much later, suddenly',
+);
 
 /**
  * One of the list, as `key` prefers: a fox likes other deeds than a judge, a king sings in other places than a snake. Every key has an order of
@@ -130,7 +146,8 @@ const ORDERS = new Map<readonly unknown[], Map<string, readonly unknown[]>>() as
   set<T>(list: readonly T[], orders: Map<string, readonly T[]>): unknown;
 };
 
-const hash = (text: string): number => [...text].reduce((sum, character) => (Math.imul(sum, 31) + (character.codePointAt(0) as number)) | 0, 7);
+const hash = (text: string): number =>
+  [...text].reduce((sum, character) => (Math.imul(sum, 31) + (character.codePointAt(0) as number)) | 0, 7);
 
 const NUMBERS = words(
   'zero, one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, fourteen, fifteen, sixteen, seventeen, eighteen, nineteen, twenty',

@@ -10,4 +10,5 @@ import { generateText, SPLITS } from './generator.ts';
 const config = readJson('config.json') as { vocab_size: number; max_position_embeddings: number };
 const text = generateText({ seed: SPLITS.train, characters: 2_000_000 });
 const encoding = trainBytePairs(text, { vocab: config.vocab_size, special: ['<|endoftext|>'] });
-for (const [name, content] of Object.entries(tokenizerFiles(encoding, config.max_position_embeddings))) writeJson(name, content);
+for (const [name, content] of Object.entries(tokenizerFiles(encoding, config.max_position_embeddings)))
+  writeJson(name, content);

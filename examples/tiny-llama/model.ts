@@ -67,7 +67,9 @@ export function meanLoss(
   let x: tf.Tensor = tf.gather(get(EMBEDDING), inputs.tokens as tf.Tensor1D);
   for (let layer = 0; layer < config.layers; layer++) {
     const prefix = `model.layers.${layer}.`;
-    const own = Object.entries(parameters).flatMap(([name, tensor]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor] as const] : []));
+    const own = Object.entries(parameters).flatMap(([name, tensor]) =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), tensor] as const] : [],
+    );
     x = block(x, Object.fromEntries(own), inputs, config, { queryChunk: 128 }).x;
   }
   return tf.mean(negativeLogLikelihood(x, inputs.targets, { norm: get(FINAL_NORM), head: get(EMBEDDING) }, config));
@@ -76,12 +78,20 @@ export function meanLoss(
 /** A window's loss and, if asked for, the gradient of every parameter. */
 export interface LossProgram {
   /** @param window `tokens + 1` ids: each but the last is an input, each but the first a target. */
-  run(parameters: Parameters, window: Int32Array): Promise<{ loss: number; gradients: ReadonlyMap<string, Float32Array> }>;
+  run(
+    parameters: Parameters,
+    window: Int32Array,
+  ): Promise<{ loss: number; gradients: ReadonlyMap<string, Float32Array> }>;
   release(): Promise<void>;
 }
 
 /** Compiles the loss over windows of `tokens` targets as one graph. */
-export async function compileLoss(runtime: Runtime, config: DecoderConfig, tokens: number, gradients: boolean): Promise<LossProgram> {
+export async function compileLoss(
+  runtime: Runtime,
+  config: DecoderConfig,
+  tokens: number,
+  gradients: boolean,
+): Promise<LossProgram> {
   const shapes = parameterShapes(config);
   const names = [...shapes.keys()];
   const context = contextValues(config, tokens);
@@ -94,7 +104,10 @@ export async function compileLoss(runtime: Runtime, config: DecoderConfig, token
       const tensors = names.map((name) => inputs[name] as tf.Tensor);
       if (!gradients) return { loss: loss(...tensors) };
       const { value, grads } = tf.valueAndGrads(loss)(tensors);
-      return { loss: value, ...Object.fromEntries(names.map((name, i) => [`gradient ${name}`, grads[i] as tf.Tensor])) };
+      return {
+        loss: value,
+        ...Object.fromEntries(names.map((name, i) => [`gradient ${name}`, grads[i] as tf.Tensor])),
+      };
     },
     { tokens: ids, targets: ids, ...specsOf(context), ...Object.fromEntries(shapes) },
     { name: 'loss' },
@@ -109,7 +122,10 @@ export async function compileLoss(runtime: Runtime, config: DecoderConfig, token
         targets: { data: window.subarray(1), shape: [tokens] },
       });
       const data = (name: string): Float32Array => (values[name] as Value).data as Float32Array;
-      return { loss: data('loss')[0] as number, gradients: new Map(gradients ? names.map((name) => [name, data(`gradient ${name}`)]) : []) };
+      return {
+        loss: data('loss')[0] as number,
+        gradients: new Map(gradients ? names.map((name) => [name, data(`gradient ${name}`)]) : []),
+      };
     },
     release: () => program.release(),
   };

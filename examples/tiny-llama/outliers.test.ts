@@ -1,7 +1,7 @@
-import * as tf from '@tensorflow/tfjs';
-import { describe, expect, it } from 'vitest';
 import type { DecoderConfig } from '@mobilequant/core';
 import { contextValues } from '@mobilequant/core';
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, it } from 'vitest';
 import { initialParameters, meanLoss, type Parameters } from './model.ts';
 import { createOutliers } from './outliers.ts';
 import { createRandom } from './random.ts';
@@ -35,11 +35,15 @@ const parameters = initialParameters(config, createRandom(5));
 
 /** The loss, computed eagerly by tfjs. */
 function loss(weights: Parameters): number {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   return tf.tidy(() => {
-    const tensors = (values: Iterable<readonly [string, { data: Float32Array | Int32Array; shape: readonly number[] }]>) =>
-      Object.fromEntries([...values].map(([name, { data, shape }]) => [name, tf.tensor(data, [...shape])]));
-    const context = tensors(Object.entries(contextValues(config, 6)) as never) as Record<'cos' | 'sin' | 'mask', tf.Tensor>;
+    const tensors = (
+      values: Iterable<readonly [string, { data: Float32Array | Int32Array; shape: readonly number[] }]>,
+    ) => Object.fromEntries([...values].map(([name, { data, shape }]) => [name, tf.tensor(data, [...shape])]));
+    const context = tensors(Object.entries(contextValues(config, 6)) as never) as Record<
+      'cos' | 'sin' | 'mask',
+      tf.Tensor
+    >;
     const tokens = tf.tensor1d([1, 5, 2, 9, 0, 3], 'int32');
     const targets = tf.tensor1d([5, 2, 9, 0, 3, 7], 'int32');
     return meanLoss(config, tensors(weights), { ...context, tokens, targets }).dataSync()[0] as number;
@@ -50,8 +54,17 @@ describe('createOutliers', () => {
   const before = loss(parameters);
 
   it.each(['norms', 'ffn', 'keys', 'values'] as const)('changes weights for %s, but not the function', (place) => {
-    const changed = createOutliers(config, parameters, { ...all, norms: none, ffn: none, keys: none, values: none, [place]: all[place] });
-    expect([...changed].some(([name, { data }]) => data.some((v, i) => v !== parameters.get(name)?.data[i]))).toBe(true);
+    const changed = createOutliers(config, parameters, {
+      ...all,
+      norms: none,
+      ffn: none,
+      keys: none,
+      values: none,
+      [place]: all[place],
+    });
+    expect([...changed].some(([name, { data }]) => data.some((v, i) => v !== parameters.get(name)?.data[i]))).toBe(
+      true,
+    );
     expect(loss(changed)).toBeCloseTo(before, 6);
   });
 

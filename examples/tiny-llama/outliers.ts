@@ -36,7 +36,11 @@ export const OUTLIERS: OutlierOptions = {
 };
 
 /** The same function with outlier channels. The tensors that came in are not changed. */
-export function createOutliers(config: DecoderConfig, parameters: Parameters, options: OutlierOptions): Map<string, Tensor> {
+export function createOutliers(
+  config: DecoderConfig,
+  parameters: Parameters,
+  options: OutlierOptions,
+): Map<string, Tensor> {
   const random = createRandom(options.seed);
   const result = new Map([...parameters].map(([name, { shape, data }]) => [name, { shape, data: data.slice() }]));
   const { heads, kvHeads, headDim, hidden, ffn } = config;

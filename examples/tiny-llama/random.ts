@@ -33,7 +33,8 @@ export function createRandom(seed: number): Random {
   };
   const below = (count: number): number => Math.floor(next() * count);
   const at = <T>(list: readonly T[], index: number): T => {
-    if (index >= list.length) throw new RangeError('Random: expected a list with enough entries to choose from, got too few.');
+    if (index >= list.length)
+      throw new RangeError('Random: expected a list with enough entries to choose from, got too few.');
     return list[index] as T;
   };
   return {

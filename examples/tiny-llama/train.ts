@@ -5,11 +5,12 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { adamW, learningRateAt, type Tree } from '@mobilequant/calibration';
 import { type Tokenizer, toHuggingFace } from '@mobilequant/checkpoint';
-import { readTokenizer, writeSafetensors } from '@mobilequant/checkpoint/node';
+import { openWeights, readTokenizer, writeSafetensors } from '@mobilequant/checkpoint/node';
 import { parseConfig } from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { MODEL, readJson } from './files.ts';
@@ -28,11 +29,14 @@ const WARM_UP = 100;
 /** Gradients longer than this, all together, are shortened to it. */
 const LONGEST = 1;
 
-const { values } = parseArgs({ options: { steps: { type: 'string', default: '4000' }, seed: { type: 'string', default: '1' } } });
+const { values } = parseArgs({
+  options: { steps: { type: 'string', default: '4000' }, seed: { type: 'string', default: '1' } },
+});
 const steps = Number(values.steps);
 const random = createRandom(Number(values.seed));
 const config = parseConfig(readJson('config.json'));
-const tokenizer = await readTokenizer(fileURLToPath(MODEL));
+const directory = fileURLToPath(MODEL);
+const tokenizer = await readTokenizer(directory);
 
 const text = trainingTokens(tokenizer, random);
 const heldOut = windows(tokenizer.encode(generateText({ seed: SPLITS.test, characters: 60_000 }))).slice(0, 24);
@@ -54,7 +58,9 @@ const groups = [0.05, 0].map((weightDecay) => {
 const started = performance.now();
 let recent = 0;
 for (let step = 0; step < steps; step++) {
-  const sum: Tree = Object.fromEntries([...parameters].map(([name, { data }]) => [name, new Float32Array(data.length)]));
+  const sum: Tree = Object.fromEntries(
+    [...parameters].map(([name, { data }]) => [name, new Float32Array(data.length)]),
+  );
   for (let i = 0; i < WINDOWS; i++) {
     const { loss, gradients } = await training.run(parameters, randomWindow(text, random));
     for (const [name, gradient] of gradients) add(sum[name] as Float32Array, gradient);
@@ -65,26 +71,36 @@ for (let step = 0; step < steps; step++) {
   for (const { tree, optimizer, state } of groups) optimizer.update(tree, sum, state, () => rate);
   if ((step + 1) % 100 === 0) {
     const seconds = Math.round((performance.now() - started) / 1000);
-    const test = (step + 1) % 400 === 0 ? `, test perplexity ${(await perplexity(testing, parameters)).toFixed(3)}` : '';
+    const test =
+      (step + 1) % 400 === 0 ? `, test perplexity ${(await perplexity(testing, parameters)).toFixed(3)}` : '';
     console.error(`step ${step + 1}: training perplexity ${Math.exp(recent / 100).toFixed(3)}${test}, ${seconds} s`);
     recent = 0;
   }
 }
 
 const difficult = createOutliers(config, parameters, OUTLIERS);
-const file = fileURLToPath(new URL('model.safetensors', MODEL));
+const file = join(directory, 'model.safetensors');
 await writeSafetensors(
   file,
-  [...difficult].map(([name, { shape, data }]) => ({ name: toHuggingFace(name), dtype: 'float16', shape, data: () => data })),
+  [...difficult].map(([name, { shape, data }]) => ({
+    name: toHuggingFace(name),
+    dtype: 'float16',
+    shape,
+    data: () => data,
+  })),
   { format: 'pt' },
+);
+const written = await openWeights(directory);
+const saved = await Promise.all(
+  [...difficult].map(async ([name, { shape }]) => [name, { shape, data: await written.read(name) }] as const),
 );
 console.log(
   JSON.stringify(
     {
       steps,
       tokens: steps * WINDOWS * TOKENS,
-      perplexity: await perplexity(testing, parameters),
-      perplexityWithOutliers: await perplexity(testing, difficult),
+      trained: await perplexity(testing, parameters),
+      saved: await perplexity(testing, new Map(saved)),
       sha256: createHash('sha256').update(readFileSync(file)).digest('hex'),
     },
     null,
@@ -116,7 +132,9 @@ function randomWindow(ids: Int32Array, random: Random): Int32Array {
 
 /** Consecutive windows, without the rest that fills none. */
 function windows(ids: Int32Array): Int32Array[] {
-  return Array.from({ length: Math.floor((ids.length - 1) / TOKENS) }, (_, i) => ids.subarray(i * TOKENS, (i + 1) * TOKENS + 1));
+  return Array.from({ length: Math.floor((ids.length - 1) / TOKENS) }, (_, i) =>
+    ids.subarray(i * TOKENS, (i + 1) * TOKENS + 1),
+  );
 }
 
 async function perplexity(program: LossProgram, parameters: Parameters): Promise<number> {
@@ -134,5 +152,6 @@ function shorten(gradients: Tree, factor: number): void {
   let squares = 0;
   for (const gradient of Object.values(gradients)) for (const g of gradient) squares += g * g;
   const scale = Math.min(factor, LONGEST / Math.sqrt(squares));
-  for (const gradient of Object.values(gradients)) for (let i = 0; i < gradient.length; i++) gradient[i] = (gradient[i] as number) * scale;
+  for (const gradient of Object.values(gradients))
+    for (let i = 0; i < gradient.length; i++) gradient[i] = (gradient[i] as number) * scale;
 }
