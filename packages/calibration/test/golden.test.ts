@@ -259,7 +259,7 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
     const targets = job.options.extraLoss ? [target, target] : [target];
     const { loss, gradients } = await programs.loss(0, x, targets, first);
     const named = Object.fromEntries(Object.entries(gradients).map(([name, g]) => [`0/${name}`, g]));
-    return { session, target: target.data, output: (await programs.forward(0, x, first)).data, loss, gradients: named };
+    return { session, target: target.data as Float32Array, output: (await programs.forward(0, x, first)).data as Float32Array, loss, gradients: named };
   });
 
   /** All steps, with the parameters after each. */
