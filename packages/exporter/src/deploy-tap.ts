@@ -4,10 +4,11 @@
  * Scales, zero points and integer weights enter a trace as names without values (`SITE_scale`, `SITE_zero_point`,
  * `SITE_quantized`), so that one trace serves all layers of the same form; the values are added when the graph is assembled.
  */
-import * as tf from '@tensorflow/tfjs';
+
 import type { Tap } from '@mobilequant/core';
 import type { Encoding } from '@mobilequant/quantizer';
 import { lower, type Operand, type Recorder } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
 import { activationStorage, scaleShape, weightStorage } from './storage.ts';
 
 /** A site that a trace passed. */
@@ -74,9 +75,19 @@ lower<'x', Attributes>('DeployWeight', (r, { x: { shape } }, { site, encoding, c
   return dequantizeWeight(r, [q, scale, zero], shape, encoding, `${site}_dequantized`);
 });
 
-function dequantizeWeight(r: Recorder, inputs: Operand[], shape: readonly number[], { spec }: Encoding, name: string): Operand {
+function dequantizeWeight(
+  r: Recorder,
+  inputs: Operand[],
+  shape: readonly number[],
+  { spec }: Encoding,
+  name: string,
+): Operand {
   const { granularity } = spec;
   const attributes =
-    granularity.kind === 'tensor' ? {} : granularity.kind === 'channel' ? { axis: 0 } : { axis: 1, block_size: granularity.size };
+    granularity.kind === 'tensor'
+      ? {}
+      : granularity.kind === 'channel'
+        ? { axis: 0 }
+        : { axis: 1, block_size: granularity.size };
   return r.emit('DequantizeLinear', inputs, shape, 'float32', { attributes, name });
 }

@@ -1,8 +1,17 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDecoder, languageModel, type QuantizedModel, simulatedReading, weightsFrom } from '@mobilequant/core';
-import { decodeModel, elementCode, encodeModel, type Graph, type Initializer, printGraph, valuesOf, verify } from '@mobilequant/graph';
+import {
+  decodeModel,
+  elementCode,
+  encodeModel,
+  type Graph,
+  type Initializer,
+  printGraph,
+  valuesOf,
+  verify,
+} from '@mobilequant/graph';
 import { readModel } from '@mobilequant/graph/node';
 import { fakeQuantize, type Recipe, recipeByName, withRules } from '@mobilequant/quantizer';
 import { InferenceSession } from 'onnxruntime-node';
@@ -41,17 +50,22 @@ async function exported(graph: Graph, text: Int32Array, file?: string): Promise<
 
 const rms = (a: Float32Array): number => Math.sqrt(a.reduce((sum, value) => sum + value * value, 0) / a.length);
 const difference = (a: Float32Array, b: Float32Array): Float32Array => a.map((value, i) => value - (b[i] as number));
-const operators = ({ nodes }: Graph): Record<string, number> =>
-  nodes.reduce<Record<string, number>>((counts, { op }) => ({ ...counts, [op]: (counts[op] ?? 0) + 1 }), {});
+const operators = ({ nodes }: Graph): Record<string, number> => {
+  const counts: Record<string, number> = {};
+  for (const { op } of nodes) counts[op] = (counts[op] ?? 0) + 1;
+  return counts;
+};
 const initializer = (graph: Graph, name: string): Initializer => {
   const found = graph.initializers.get(name);
   if (!found) throw new Error(`expected an initializer '${name}', got none.`);
   return found;
 };
-const bytesOf = async ({ data }: Initializer): Promise<Uint8Array> => (typeof data === 'function' ? await data() : data);
+const bytesOf = async ({ data }: Initializer): Promise<Uint8Array> =>
+  typeof data === 'function' ? await data() : data;
 
 /** A recipe with one rule more. */
-const withSite = (site: string, spec: Recipe['rules'][number]['spec']): Recipe => withRules(recipeByName('w8a8'), 'test', [{ site, spec }]);
+const withSite = (site: string, spec: Recipe['rules'][number]['spec']): Recipe =>
+  withRules(recipeByName('w8a8'), 'test', [{ site, spec }]);
 const asymmetric8 = { bits: 8, symmetric: false, granularity: { kind: 'tensor' } } as const;
 
 // Exact sums on both sides, and the same float operations in the same order: not a bit differs.
@@ -66,7 +80,9 @@ test.each(recipes)('a %s export gives the logits of the simulated model, bit for
 test('a text shorter than the graph gets the logits that it gets in a graph of its own length', async () => {
   const model = await quantized('w8a8');
   const short = text.subarray(0, 9);
-  expect(await exported(await exportOnnx(model, { tokens }), short)).toEqual(await exported(await exportOnnx(model, { tokens: 9 }), short));
+  expect(await exported(await exportOnnx(model, { tokens }), short)).toEqual(
+    await exported(await exportOnnx(model, { tokens: 9 }), short),
+  );
 });
 
 test('a text longer than the graph is refused', async () => {
@@ -83,7 +99,9 @@ test('attention in chunks of queries computes the same', async () => {
 
 test('the negative log-likelihood is that of the simulated model', async () => {
   const model = await quantized('w8a8');
-  const decoder = languageModel(createDecoder(runtime, config, model.weights, { reading: simulatedReading(model.encodings) }));
+  const decoder = languageModel(
+    createDecoder(runtime, config, model.weights, { reading: simulatedReading(model.encodings) }),
+  );
   const integer = await integerModel(runtime, await exportOnnx(model, { tokens }));
   const wanted = (await decoder.negativeLogLikelihood?.(text)) as Float32Array;
   const got = (await integer.negativeLogLikelihood?.(text)) as Float32Array;
@@ -91,21 +109,28 @@ test('the negative log-likelihood is that of the simulated model', async () => {
   expect(rms(difference(got, wanted))).toBeLessThan(1e-4);
 });
 
-test.each(['w8a8', 'w4a8'])('onnxruntime fuses the file of a %s export into integer kernels by itself', async (recipe) => {
-  const model = await quantized(recipe as 'w8a8');
-  const files = await onnxTarget.export(model, { tokens });
-  const directory = join(folder, `fused-${recipe}`);
-  await writeExport(directory, files);
-  const file = join(directory, 'model.onnx');
-  const optimized = join(directory, 'optimized.onnx');
-  const session = await InferenceSession.create(file, { optimizedModelFilePath: optimized, logSeverityLevel: 3 });
-  await session.release();
-  expect(operators(await readModel(optimized))).toMatchObject({ QGemm: 5 * config.layers, QLinearSigmoid: config.layers, QLinearMul: config.layers });
+test.each(['w8a8', 'w4a8'])(
+  'onnxruntime fuses the file of a %s export into integer kernels by itself',
+  async (recipe) => {
+    const model = await quantized(recipe as 'w8a8');
+    const files = await onnxTarget.export(model, { tokens });
+    const directory = join(folder, `fused-${recipe}`);
+    await writeExport(directory, files);
+    const file = join(directory, 'model.onnx');
+    const optimized = join(directory, 'optimized.onnx');
+    const session = await InferenceSession.create(file, { optimizedModelFilePath: optimized, logSeverityLevel: 3 });
+    await session.release();
+    expect(operators(await readModel(optimized))).toMatchObject({
+      QGemm: 5 * config.layers,
+      QLinearSigmoid: config.layers,
+      QLinearMul: config.layers,
+    });
 
-  const graph = files.get('model.onnx') as Graph;
-  const wanted = await simulated(model, text);
-  expect(rms(difference(await exported(graph, text, file), wanted))).toBeLessThan(0.02 * rms(wanted)); // single steps where a sum is rounded otherwise
-});
+    const graph = files.get('model.onnx') as Graph;
+    const wanted = await simulated(model, text);
+    expect(rms(difference(await exported(graph, text, file), wanted))).toBeLessThan(0.02 * rms(wanted)); // single steps where a sum is rounded otherwise
+  },
+);
 
 test('the report names every linear that stays in float, and why', async () => {
   const graph = await exportOnnx(await quantized('w4a8'), { tokens });
@@ -122,12 +147,16 @@ test('the report names every linear that stays in float, and why', async () => {
       { site: 'lm_head.weight', reason: 'the input is not quantized' },
     ],
   });
-  expect(operators(integerForm(graph))['MatMulIntegerToFloat']).toBe(10);
+  expect(operators(integerForm(graph)).MatMulIntegerToFloat).toBe(10);
 });
 
 test('with inputs of 8 bits all linears of the layers run in integers', async () => {
   const report = integerKernels(await exportOnnx(await quantized('paper-w4a8'), { tokens }));
-  expect(report).toEqual({ linears: 15, integer: 14, float: [{ site: 'model.embed_tokens.weight', reason: 'the weight is not quantized' }] });
+  expect(report).toEqual({
+    linears: 15,
+    integer: 14,
+    float: [{ site: 'model.embed_tokens.weight', reason: 'the weight is not quantized' }],
+  });
 });
 
 test('four-bit weights are INT4 in the file, half a byte each, and survive writing and reading', async () => {
@@ -146,9 +175,14 @@ test('four-bit weights are INT4 in the file, half a byte each, and survive writi
   const wanted = fakeQuantize(await model.weights.read(site), model.encodings.get(site) as never);
   expect(levels.map((q, i) => Math.fround(q * (scale[Math.floor(i / 64)] as number)))).toEqual(Array.from(wanted));
 
-  const eight = await writeExport(join(folder, 'w8a8-size'), await onnxTarget.export(await quantized('w8a8'), { tokens }));
+  const eight = await writeExport(
+    join(folder, 'w8a8-size'),
+    await onnxTarget.export(await quantized('w8a8'), { tokens }),
+  );
   const linears = config.layers * (32 * (32 + 16 + 16 + 32) + 3 * 32 * 64);
-  expect((eight.get('model.onnx') as number) - (written.get('model.onnx') as number)).toBeGreaterThan(0.9 * (linears / 2) - config.layers * 7 * 4096); // padded to pages
+  expect((eight.get('model.onnx') as number) - (written.get('model.onnx') as number)).toBeGreaterThan(
+    0.9 * (linears / 2) - config.layers * 7 * 4096,
+  ); // padded to pages
   expect(await exported(graph, text)).toEqual(await simulated(model, text));
 });
 
@@ -156,16 +190,21 @@ test('INT4 is type 22 of ONNX, behind a Cast unless that is not wanted', async (
   const model = await quantized('w4a8');
   const bare = await exportOnnx(model, { tokens, castInt4: false });
   const cast = await exportOnnx(model, { tokens });
-  expect([operators(bare)['Cast'] ?? 0, operators(cast)['Cast']]).toEqual([0, 14]);
+  expect([operators(bare).Cast ?? 0, operators(cast).Cast]).toEqual([0, 14]);
   expect(initializer(bare, 'model.layers.0.mlp.w1.weight_zero_point').type).toBe('int4');
   const decoded = decodeModel(await encodeModel(bare));
-  expect([initializer(decoded, 'model.layers.0.mlp.w1.weight_quantized').type, elementCode('int4')]).toEqual(['int4', 22]);
+  expect([initializer(decoded, 'model.layers.0.mlp.w1.weight_quantized').type, elementCode('int4')]).toEqual([
+    'int4',
+    22,
+  ]);
   expect(await exported(bare, text)).toEqual(await exported(cast, text));
 });
 
 test('every weight that the recipe names is stored as integers, and every operator is standard', async () => {
   const graph = await exportOnnx(await quantized('w8a8'), { tokens });
-  const floats = [...graph.initializers.values()].filter(({ name, type }) => type.startsWith('float') && name.endsWith('.weight')).map(({ name }) => name);
+  const floats = [...graph.initializers.values()]
+    .filter(({ name, type }) => type.startsWith('float') && name.endsWith('.weight'))
+    .map(({ name }) => name);
   expect(floats).toEqual(['model.embed_tokens.weight', 'model.norm.weight']);
   expect(initializer(graph, 'model.layers.0.input_layernorm.weight_quantized').type).toBe('uint16');
   expect(new Set(graph.nodes.map(({ domain }) => domain))).toEqual(new Set(['']));
@@ -173,7 +212,19 @@ test('every weight that the recipe names is stored as integers, and every operat
 
 test('tied embeddings in float are stored once, in float16 where that loses nothing', async () => {
   const weights = randomWeights(config);
-  const halves = new Map(await Promise.all(weights.names().map(async (name) => [name, { shape: weights.shape(name), data: (await weights.read(name)).map((x) => Math.round(x * 256) / 256) }] as const)));
+  const halves = new Map(
+    await Promise.all(
+      weights
+        .names()
+        .map(
+          async (name) =>
+            [
+              name,
+              { shape: weights.shape(name), data: (await weights.read(name)).map((x) => Math.round(x * 256) / 256) },
+            ] as const,
+        ),
+    ),
+  );
   const model = await quantized('paper-w8a8', { weights: weightsFrom(halves) });
   const graph = await exportOnnx(model, { tokens });
   expect(initializer(graph, 'model.embed_tokens.weight').type).toBe('float16');
@@ -187,30 +238,46 @@ test('a sub-byte activation keeps to its grid', async () => {
 });
 
 test('weights in groups are exported, and run in float', async () => {
-  const model = await quantized(withSite('model.layers.*.mlp.w1.weight', { bits: 4, symmetric: true, granularity: { kind: 'group', size: 8 } }));
+  const model = await quantized(
+    withSite('model.layers.*.mlp.w1.weight', { bits: 4, symmetric: true, granularity: { kind: 'group', size: 8 } }),
+  );
   const graph = await exportOnnx(model, { tokens });
-  expect(integerKernels(graph).float).toContainEqual({ site: 'model.layers.0.mlp.w1.weight', reason: 'the weight has a scale for each group' });
+  expect(integerKernels(graph).float).toContainEqual({
+    site: 'model.layers.0.mlp.w1.weight',
+    reason: 'the weight has a scale for each group',
+  });
   expect(rms(difference(await exported(graph, text), await simulated(model, text)))).toBeLessThan(1e-3);
 });
 
 test('what a target cannot express is refused by the name of its site', async () => {
   const twelve = await quantized(withSite('model.layers.*.mlp.w2.input', { ...asymmetric8, bits: 12 }));
-  await expect(exportOnnx(twelve)).rejects.toThrow('model.layers.0.mlp.w2.input: expected an activation of at most 8 bits, or 16, got 12');
+  await expect(exportOnnx(twelve)).rejects.toThrow(
+    'model.layers.0.mlp.w2.input: expected an activation of at most 8 bits, or 16, got 12',
+  );
 
   const model = await quantized('w8a8');
   const site = 'model.layers.1.mlp.w1.output';
   const encoding = { spec: asymmetric8, scale: Float32Array.of(0.1), zeroPoint: Int32Array.of(300) };
-  const changed = (name: string, value: object) => ({ ...model, encodings: new Map([...model.encodings, [name, { ...encoding, ...value }]]) });
+  const changed = (name: string, value: object) => ({
+    ...model,
+    encodings: new Map([...model.encodings, [name, { ...encoding, ...value }]]),
+  });
   await expect(exportOnnx(changed(site, {}))).rejects.toMatchObject({ name: 'ExportError', site, received: '300' });
-  await expect(exportOnnx(changed(site, { scale: Float32Array.of(0), zeroPoint: Int32Array.of(0) }))).rejects.toThrow(`${site}: expected scales of at least 1e-20`);
-  await expect(exportOnnx(changed('model.layers.7.mlp.w1.output', {}))).rejects.toThrow('model.layers.7.mlp.w1.output: expected a site of this decoder');
+  await expect(exportOnnx(changed(site, { scale: Float32Array.of(0), zeroPoint: Int32Array.of(0) }))).rejects.toThrow(
+    `${site}: expected scales of at least 1e-20`,
+  );
+  await expect(exportOnnx(changed('model.layers.7.mlp.w1.output', {}))).rejects.toThrow(
+    'model.layers.7.mlp.w1.output: expected a site of this decoder',
+  );
   await expect(exportOnnx(model, { tokens: 65 })).rejects.toThrow(ExportError);
 });
 
 test('the graph of one layer reads as it always did', async () => {
   const one = { ...config, layers: 1 };
   const model = await quantized('w4a8', { config: one, weights: randomWeights(one) });
-  await expect(printGraph(await exportOnnx(model, { tokens: 8 }))).toMatchFileSnapshot('__snapshots__/one-layer-w4a8.txt');
+  await expect(printGraph(await exportOnnx(model, { tokens: 8 }))).toMatchFileSnapshot(
+    '__snapshots__/one-layer-w4a8.txt',
+  );
 });
 
 test('a model that went through bytes computes the same', async () => {

@@ -26,7 +26,14 @@ import { deployTap, type TappedSite } from './deploy-tap.ts';
 import { ExportError } from './errors.ts';
 import { isFloat16 } from './float16.ts';
 import { standardOperators } from './standard-operators.ts';
-import { activationStorage, scaleShape, storedScales, storedWeight, storedZeroPoints, weightStorage } from './storage.ts';
+import {
+  activationStorage,
+  scaleShape,
+  storedScales,
+  storedWeight,
+  storedZeroPoints,
+  weightStorage,
+} from './storage.ts';
 
 export interface OnnxOptions {
   /** Length of the text that the graph takes; shorter texts are padded on the right. Default 512, at most the model's. */
@@ -52,16 +59,27 @@ export async function exportOnnx(model: QuantizedModel, options: OnnxOptions = {
   const { config, weights } = model;
   const tokens = options.tokens ?? Math.min(512, config.maxPositions);
   if (!Number.isInteger(tokens) || tokens < 1 || tokens > config.maxPositions) {
-    throw new ExportError('tokens', `a length from 1 to ${config.maxPositions}`, `${tokens}`, 'The model has no other positions.');
+    throw new ExportError(
+      'tokens',
+      `a length from 1 to ${config.maxPositions}`,
+      `${tokens}`,
+      'The model has no other positions.',
+    );
   }
-  const exporter = new Exporter(model, { tokens, queryChunk: options.queryChunk ?? 0, castInt4: options.castInt4 ?? true });
+  const exporter = new Exporter(model, {
+    tokens,
+    queryChunk: options.queryChunk ?? 0,
+    castInt4: options.castInt4 ?? true,
+  });
   const inputs: ValueInfo[] = [{ name: 'input_ids', type: 'int32', shape: [tokens] }];
 
   let x = exporter.embed('input_ids', await floatType(weights, 'model.embed_tokens.weight'));
   for (let layer = 0; layer < config.layers; layer++) x = exporter.block(layer, x);
   exporter.head(x, await floatType(weights, headName(weights)));
   exporter.checkSites();
-  return standardOperators(exporter.graph(inputs, [{ name: 'logits', type: 'float32', shape: [tokens, config.vocab] }]));
+  return standardOperators(
+    exporter.graph(inputs, [{ name: 'logits', type: 'float32', shape: [tokens, config.vocab] }]),
+  );
 }
 
 const floatType = async (weights: Weights, name: string): Promise<'float16' | 'float32'> =>
@@ -142,14 +160,17 @@ class Exporter {
     );
     const needs = (input: string) => template.graph.inputs.some((value) => value.name === input);
     if (needs('norm')) this.#vector('model.norm.weight');
-    const matrix = needs('head') ? this.#float(this.#stored(name, type), `${name}_float32`, type, weights.shape(name)) : '';
+    const matrix = needs('head')
+      ? this.#float(this.#stored(name, type), `${name}_float32`, type, weights.shape(name))
+      : '';
     this.#append(template, 'head', { x, norm: 'model.norm.weight', head: matrix, logits: 'logits' });
   }
 
   /** @throws ExportError for an encoding that nothing used: it would be lost. */
   checkSites(): void {
     for (const site of this.#model.encodings.keys()) {
-      if (!this.#sites.has(site)) throw new ExportError(site, 'a site of this decoder', 'none', 'Take it out of the recipe.');
+      if (!this.#sites.has(site))
+        throw new ExportError(site, 'a site of this decoder', 'none', 'Take it out of the recipe.');
     }
   }
 
@@ -195,8 +216,12 @@ class Exporter {
   /** A template's nodes with the names and encodings of a part. */
   #append({ id, graph, sites }: Template, part: Part, known: Readonly<Record<string, string>>): void {
     const prefix = `model.layers.${part}.`;
-    const own = (name: string) => (part === 'head' ? (/^(model|lm_head)\./.test(name) ? name : `head.${name}`) : prefix + name);
-    this.#assembly.append(graph, (name) => known[name] ?? (graph.initializers.has(name) ? `constants.${id}.${name}` : own(name)));
+    const own = (name: string) =>
+      part === 'head' ? (/^(model|lm_head)\./.test(name) ? name : `head.${name}`) : prefix + name;
+    this.#assembly.append(
+      graph,
+      (name) => known[name] ?? (graph.initializers.has(name) ? `constants.${id}.${name}` : own(name)),
+    );
     for (const site of sites) this.#encode(siteName(part, site.site), site);
   }
 
@@ -213,11 +238,14 @@ class Exporter {
     constant(`${full}_zero_point`, zeroType, scales, storedZeroPoints(full, encoding, { type: zeroType, shift }));
     if (!weight) return;
     const source = full === 'lm_head.weight' ? headName(weights) : full;
-    constant(`${full}_quantized`, type, shape, async () => bytes(storedWeight(full, await weights.read(source), encoding)));
+    constant(`${full}_quantized`, type, shape, async () =>
+      bytes(storedWeight(full, await weights.read(source), encoding)),
+    );
   }
 }
 
-const bytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength);
+const bytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** The encodings of a part by their names in it. */
 function partEncodings(encodings: Encodings, part: Part): Map<string, Encoding> {

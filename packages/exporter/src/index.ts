@@ -1,9 +1,10 @@
 /** Lays a quantized model out for a device. Writing files is in `./node`. */
+
+export { type DeployTapOptions, deployTap, type TappedSite } from './deploy-tap.ts';
+export { ExportError } from './errors.ts';
 export { exportOnnx, type OnnxOptions } from './export-onnx.ts';
 export { type ExportFile, type ExportFiles, type ExportTarget, onnxTarget } from './export-target.ts';
-export { integerModel, type IntegerModelOptions } from './integer-model.ts';
-export { integerForm, integerKernels, type IntegerKernels } from './integer-kernels.ts';
-export { deployTap, type DeployTapOptions, type TappedSite } from './deploy-tap.ts';
+export { type IntegerKernels, integerForm, integerKernels } from './integer-kernels.ts';
+export { type IntegerModelOptions, integerModel } from './integer-model.ts';
 export { fuseTransposes, standardOperators } from './standard-operators.ts';
 export { unpackInt4 } from './unpack-int4.ts';
-export { ExportError } from './errors.ts';

@@ -26,7 +26,9 @@ export function integerKernels(graph: Graph): IntegerKernels {
   const form = unpackInt4(graph);
   const types = typesOf(form);
   const producers = new Map(form.nodes.map((node): [string, Node] => [node.outputs[0] as string, node]));
-  const whole = new Set(integerForm(graph).nodes.flatMap((node) => (node.op === 'MatMulIntegerToFloat' ? node.outputs : [])));
+  const whole = new Set(
+    integerForm(graph).nodes.flatMap((node) => (node.op === 'MatMulIntegerToFloat' ? node.outputs : [])),
+  );
   const float: { site: string; reason: string }[] = [];
   let linears = 0;
   for (const node of form.nodes) {
@@ -36,14 +38,16 @@ export function integerKernels(graph: Graph): IntegerKernels {
     const site = (isQuantized ? w.inputs[0] : node.inputs[1])?.replace(/(_quantized(_int8)?|_float32)$/, '') as string;
     if (!site.endsWith('.weight')) continue; // the rotation of queries and keys
     linears++;
-    if (!whole.has(node.outputs[0] as string)) float.push({ site, reason: isQuantized ? reasonOf(x, w) : 'the weight is not quantized' });
+    if (!whole.has(node.outputs[0] as string))
+      float.push({ site, reason: isQuantized ? reasonOf(x, w) : 'the weight is not quantized' });
   }
   return { linears, integer: linears - float.length, float };
 
   function reasonOf(x: Node | undefined, w: Node): string {
     const typeOf = (node: Node) => types.get(node.inputs[0] as string)?.type;
     if (x?.op !== 'DequantizeLinear') return 'the input is not quantized';
-    if (typeOf(x) !== 'uint8') return 'the input has 16 bits, for which ONNX Runtime has no integer kernel on processors';
+    if (typeOf(x) !== 'uint8')
+      return 'the input has 16 bits, for which ONNX Runtime has no integer kernel on processors';
     if (typeOf(w) !== 'int8') return 'the weight has more than 8 bits';
     return 'the weight has a scale for each group';
   }

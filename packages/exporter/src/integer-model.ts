@@ -3,7 +3,7 @@
  */
 import type { LanguageModel } from '@mobilequant/core';
 import type { Graph, ValueInfo } from '@mobilequant/graph';
-import type { Runtime, RuntimeOptions } from '@mobilequant/tracer';
+import type { Runtime, RuntimeOptions, Value } from '@mobilequant/tracer';
 import { ExportError } from './errors.ts';
 import { integerForm } from './integer-kernels.ts';
 
@@ -22,26 +22,37 @@ export interface IntegerModelOptions {
  *
  * @throws ExportError when the graph does not map `input_ids` `[tokens]` to `logits` `[tokens, vocab]`.
  */
-export async function integerModel(runtime: Runtime, graph: Graph, { file }: IntegerModelOptions = {}): Promise<LanguageModel> {
+export async function integerModel(
+  runtime: Runtime,
+  graph: Graph,
+  { file }: IntegerModelOptions = {},
+): Promise<LanguageModel> {
   const [length] = shapeOf(graph.inputs, 'input_ids', 1) as [number];
   const [, vocab] = shapeOf(graph.outputs, 'logits', 2) as [number, number];
   const program = file === undefined ? await runtime.compile(integerForm(graph)) : await runtime.load(file, FUSED);
 
   const logits = async (tokens: Int32Array): Promise<Float32Array> => {
     if (tokens.length > length) {
-      throw new ExportError('input_ids', `at most ${length} tokens`, `${tokens.length}`, 'Export the model with more `tokens`.');
+      throw new ExportError(
+        'input_ids',
+        `at most ${length} tokens`,
+        `${tokens.length}`,
+        'Export the model with more `tokens`.',
+      );
     }
     const padded = new Int32Array(length);
     padded.set(tokens);
-    const results = await program.run({ input_ids: { data: padded, shape: [length] } });
-    return (results['logits']?.data as Float32Array).subarray(0, tokens.length * vocab);
+    const results = (await program.run({ input_ids: { data: padded, shape: [length] } })) as { logits: Value };
+    return (results.logits.data as Float32Array).subarray(0, tokens.length * vocab);
   };
   return {
     vocab,
     logits,
     async negativeLogLikelihood(tokens) {
       const all = await logits(tokens);
-      return Float32Array.from({ length: tokens.length - 1 }, (_, i) => surprise(all.subarray(i * vocab, (i + 1) * vocab), tokens[i + 1] as number));
+      return Float32Array.from({ length: tokens.length - 1 }, (_, i) =>
+        surprise(all.subarray(i * vocab, (i + 1) * vocab), tokens[i + 1] as number),
+      );
     },
     release: () => program.release(),
   };
@@ -61,5 +72,10 @@ function surprise(logits: Float32Array, target: number): number {
 function shapeOf(values: readonly ValueInfo[], name: string, rank: number): readonly number[] {
   const shape = values.find((value) => value.name === name)?.shape;
   if (shape?.length === rank && shape.every((size) => typeof size === 'number')) return shape as readonly number[];
-  throw new ExportError(name, `static sizes, ${rank} of them`, shape ? `[${shape.join(', ')}]` : 'no such value', 'Give a graph that exportOnnx made.');
+  throw new ExportError(
+    name,
+    `static sizes, ${rank} of them`,
+    shape ? `[${shape.join(', ')}]` : 'no such value',
+    'Give a graph that exportOnnx made.',
+  );
 }

@@ -21,7 +21,13 @@ export function standardOperators(graph: Graph): Graph {
     if (known) return known;
     const type = types.get(name) as TensorType;
     const result = `${name}_transposed`;
-    nodes.push({ op: 'Transpose', domain: '', inputs: [name], outputs: [result], attributes: { perm: swapLast(type.shape.length) } });
+    nodes.push({
+      op: 'Transpose',
+      domain: '',
+      inputs: [name],
+      outputs: [result],
+      attributes: { perm: swapLast(type.shape.length) },
+    });
     values.set(result, { type: type.type, shape: swapped(type.shape) });
     transposed.set(name, result);
     return result;
@@ -33,7 +39,13 @@ export function standardOperators(graph: Graph): Graph {
     }
     const { transA, transB } = node.attributes;
     const [a, b] = node.inputs as [string, string];
-    nodes.push({ ...node, op: 'MatMul', domain: '', inputs: [transA ? transpose(a) : a, transB ? transpose(b) : b], attributes: {} });
+    nodes.push({
+      ...node,
+      op: 'MatMul',
+      domain: '',
+      inputs: [transA ? transpose(a) : a, transB ? transpose(b) : b],
+      attributes: {},
+    });
   }
   return { ...graph, nodes, values };
 }
@@ -43,7 +55,11 @@ export function fuseTransposes(graph: Graph): Graph {
   const sources = new Map(
     graph.nodes.flatMap((node): [string, string][] => {
       const { perm } = node.attributes;
-      const swaps = node.op === 'Transpose' && Array.isArray(perm) && perm.length > 2 && swapLast(perm.length).every((axis, i) => axis === perm[i]);
+      const swaps =
+        node.op === 'Transpose' &&
+        Array.isArray(perm) &&
+        perm.length > 2 &&
+        swapLast(perm.length).every((axis, i) => axis === perm[i]);
       return swaps ? [[node.outputs[0] as string, node.inputs[0] as string]] : [];
     }),
   );

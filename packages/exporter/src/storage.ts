@@ -19,12 +19,22 @@ export interface Storage {
 /** @throws ExportError for 9 to 15 bits, groups, or several scales: ONNX has no form for those. */
 export function activationStorage(site: string, { spec: { bits, granularity }, scale }: Encoding): Storage {
   if (granularity.kind !== 'tensor' || scale.length !== 1) {
-    throw new ExportError(site, 'one scale for the whole activation', `one for each ${granularity.kind}`, 'Quantize it per tensor.');
+    throw new ExportError(
+      site,
+      'one scale for the whole activation',
+      `one for each ${granularity.kind}`,
+      'Quantize it per tensor.',
+    );
   }
   if (bits === 16) return { type: 'uint16', shift: 0 };
   if (bits === 8) return { type: 'uint8', shift: 0 };
   if (bits < 8) return { type: 'uint8', shift: 0, clip: 2 ** bits - 1 };
-  throw new ExportError(site, 'an activation of at most 8 bits, or 16', `${bits}`, 'Choose 8 or 16 bits in the recipe.');
+  throw new ExportError(
+    site,
+    'an activation of at most 8 bits, or 16',
+    `${bits}`,
+    'Choose 8 or 16 bits in the recipe.',
+  );
 }
 
 /** Every width of a weight has a form: its levels are clipped when they are made. */
@@ -47,10 +57,19 @@ const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, int8: Int8Array } as co
  *
  * @throws ExportError for one that is not a level of the grid.
  */
-export function storedZeroPoints(site: string, { spec: { bits }, zeroPoint }: Encoding, { type, shift }: Pick<Storage, 'type' | 'shift'>): Elements {
+export function storedZeroPoints(
+  site: string,
+  { spec: { bits }, zeroPoint }: Encoding,
+  { type, shift }: Pick<Storage, 'type' | 'shift'>,
+): Elements {
   const outside = zeroPoint.find((zero) => zero < 0 || zero > 2 ** bits - 1);
   if (outside !== undefined) {
-    throw new ExportError(site, `zero points from 0 to ${2 ** bits - 1}`, `${outside}`, 'Widen the range until it includes 0.');
+    throw new ExportError(
+      site,
+      `zero points from 0 to ${2 ** bits - 1}`,
+      `${outside}`,
+      'Widen the range until it includes 0.',
+    );
   }
   const levels = Array.from(zeroPoint, (zero) => zero - shift);
   return type === 'int4' ? packInt4(Int8Array.from(levels)) : ARRAYS[type].from(levels);

@@ -1,7 +1,16 @@
 /**
  * Four-bit weights as bytes, for kernels that multiply bytes.
  */
-import { dataOf, type Graph, type Initializer, type Node, prune, type TensorType, valuesOf } from '@mobilequant/graph';
+import {
+  dataOf,
+  elementCount,
+  type Graph,
+  type Initializer,
+  type Node,
+  prune,
+  type TensorType,
+} from '@mobilequant/graph';
+import { unpackInt4 as unpackLevels } from '@mobilequant/quantizer';
 
 /**
  * Requires: nothing. Ensures: the same values; a DequantizeLinear of an INT4 initializer, bare or behind a Cast to INT8,
@@ -10,7 +19,11 @@ import { dataOf, type Graph, type Initializer, type Node, prune, type TensorType
 export function unpackInt4(graph: Graph): Graph {
   const initializers = new Map(graph.initializers);
   const values = new Map<string, TensorType>(graph.values);
-  const casts = new Map(graph.nodes.flatMap(({ op, inputs, outputs }) => (op === 'Cast' ? [[outputs[0] as string, inputs[0] as string]] : [])));
+  const casts = new Map(
+    graph.nodes.flatMap(({ op, inputs, outputs }) =>
+      op === 'Cast' ? [[outputs[0] as string, inputs[0] as string]] : [],
+    ),
+  );
 
   const unpacked = (name: string): string => {
     const packed = graph.initializers.get(casts.get(name) ?? name);
@@ -29,6 +42,7 @@ export function unpackInt4(graph: Graph): Graph {
 }
 
 function asInt8(packed: Initializer, name: string): Initializer {
-  const data = async () => new Uint8Array(Int8Array.from(valuesOf(packed, await dataOf(packed))).buffer);
+  const data = async () =>
+    new Uint8Array(unpackLevels(await dataOf(packed), elementCount(packed.shape), { signed: true }).buffer);
   return { name, type: 'int8', shape: packed.shape, data };
 }

@@ -12,7 +12,12 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-const large = initializer('w', 'float32', [512], Float32Array.from({ length: 512 }, (_, i) => i));
+const large = initializer(
+  'w',
+  'float32',
+  [512],
+  Float32Array.from({ length: 512 }, (_, i) => i),
+);
 const graph: Graph = {
   name: 'add',
   inputs: [{ name: 'x', type: 'float32', shape: [512] }],
@@ -24,8 +29,21 @@ const graph: Graph = {
 
 test('graphs, text and bytes are written, with folders and external data, and nothing else is left', async () => {
   const directory = join(folder, 'out');
-  const written = await writeExport(directory, new Map<string, Graph | string | Uint8Array>([['onnx/model.onnx', graph], ['notes.txt', 'é'], ['raw', Uint8Array.of(1)]]));
-  expect((await readdir(directory, { recursive: true })).sort()).toEqual(['notes.txt', 'onnx', 'onnx/model.onnx', 'onnx/model.onnx.data', 'raw']);
+  const written = await writeExport(
+    directory,
+    new Map<string, Graph | string | Uint8Array>([
+      ['onnx/model.onnx', graph],
+      ['notes.txt', 'é'],
+      ['raw', Uint8Array.of(1)],
+    ]),
+  );
+  expect((await readdir(directory, { recursive: true })).sort()).toEqual([
+    'notes.txt',
+    'onnx',
+    'onnx/model.onnx',
+    'onnx/model.onnx.data',
+    'raw',
+  ]);
   expect((await readModel(join(directory, 'onnx/model.onnx'))).initializers.get('w')?.shape).toEqual([512]);
   expect([written.get('notes.txt'), written.get('raw')]).toEqual([2, 1]);
   expect(written.get('onnx/model.onnx')).toBeGreaterThan(2048);
@@ -36,7 +54,10 @@ test('an export that fails leaves what was there', async () => {
   const directory = join(folder, 'out');
   await writeExport(directory, new Map([['notes.txt', 'before']]));
   const broken = { ...large, data: () => Promise.reject(new Error('no such weight')) };
-  const files = new Map<string, Graph | string>([['notes.txt', 'after'], ['model.onnx', { ...graph, initializers: new Map([['w', broken]]) }]]);
+  const files = new Map<string, Graph | string>([
+    ['notes.txt', 'after'],
+    ['model.onnx', { ...graph, initializers: new Map([['w', broken]]) }],
+  ]);
   await expect(writeExport(directory, files)).rejects.toThrow('no such weight');
   expect(await readFile(join(directory, 'notes.txt'), 'utf8')).toBe('before');
   expect(await readdir(folder)).toEqual(['out']);
@@ -48,6 +69,11 @@ test('files that the export does not name stay', async () => {
   expect((await readdir(folder)).sort()).toEqual(['mine', 'notes.txt']);
 });
 
-test.each(['../out', '/etc/x', 'a//b', '', 'a\\b', './a'])('a path that leads elsewhere is refused: %j', async (path) => {
-  await expect(writeExport(join(folder, 'out'), new Map([[path, 'x']]))).rejects.toThrow('a path inside the exported directory');
-});
+test.each(['../out', '/etc/x', 'a//b', '', 'a\\b', './a'])(
+  'a path that leads elsewhere is refused: %j',
+  async (path) => {
+    await expect(writeExport(join(folder, 'out'), new Map([[path, 'x']]))).rejects.toThrow(
+      'a path inside the exported directory',
+    );
+  },
+);

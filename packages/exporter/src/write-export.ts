@@ -42,7 +42,9 @@ export async function writeExport(directory: string, files: ExportFiles): Promis
 async function moveInto(from: string, to: string): Promise<void> {
   await mkdir(to, { recursive: true });
   const entries = await readdir(from, { recursive: true, withFileTypes: true });
-  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(from.length + 1));
+  const paths = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(from.length + 1));
   const isData = (path: string) => path.endsWith('.data');
   for (const path of [...paths.filter(isData), ...paths.filter((path) => !isData(path))]) {
     await mkdir(dirname(join(to, path)), { recursive: true });
@@ -52,6 +54,12 @@ async function moveInto(from: string, to: string): Promise<void> {
 
 function checkPath(path: string): void {
   const parts = path.split('/');
-  if (path !== '' && !path.includes('\\') && parts.every((part) => part !== '' && part !== '.' && part !== '..')) return;
-  throw new ExportError(path, 'a path inside the exported directory', JSON.stringify(path), 'Name files with / between parts.');
+  if (path !== '' && !path.includes('\\') && parts.every((part) => part !== '' && part !== '.' && part !== '..'))
+    return;
+  throw new ExportError(
+    path,
+    'a path inside the exported directory',
+    JSON.stringify(path),
+    'Name files with / between parts.',
+  );
 }

@@ -2,7 +2,7 @@
 import { collectStatistics, quantizeModel, rangesOf } from '@mobilequant/calibration';
 import { type DecoderConfig, parseConfig, type QuantizedModel, type Weights, weightsFrom } from '@mobilequant/core';
 import { type Recipe, recipeByName } from '@mobilequant/quantizer';
-import { type Runtime } from '@mobilequant/tracer';
+import type { Runtime } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 
 export const runtime: Runtime = nodeRuntime();
@@ -20,7 +20,7 @@ export const config: DecoderConfig = parseConfig({
 });
 
 /** mulberry32, as normal numbers. */
-export function randomNormal(seed: number): () => number {
+function randomNormal(seed: number): () => number {
   let state = seed;
   const uniform = () => {
     state = (state + 0x6d2b79f5) | 0;
@@ -31,13 +31,19 @@ export function randomNormal(seed: number): () => number {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-export function randomWeights({ hidden, ffn, heads, kvHeads, headDim, vocab, layers }: DecoderConfig, seed = 1): Weights {
+export function randomWeights(
+  { hidden, ffn, heads, kvHeads, headDim, vocab, layers }: DecoderConfig,
+  seed = 1,
+): Weights {
   const normal = randomNormal(seed);
   const tensors = new Map<string, { shape: number[]; data: Float32Array }>();
   const matrix = (name: string, shape: [number, number], size: number) =>
     tensors.set(name, { shape, data: Float32Array.from({ length: shape[0] * shape[1] }, () => normal() * size) });
   const norm = (name: string) =>
-    tensors.set(name, { shape: [hidden], data: Float32Array.from({ length: hidden }, (_, i) => 1 + 0.2 * normal() + (i === 3 ? 8 : 0)) });
+    tensors.set(name, {
+      shape: [hidden],
+      data: Float32Array.from({ length: hidden }, (_, i) => 1 + 0.2 * normal() + (i === 3 ? 8 : 0)),
+    });
   matrix('model.embed_tokens.weight', [vocab, hidden], 1);
   for (let layer = 0; layer < layers; layer++) {
     const inLayer = (name: string) => `model.layers.${layer}.${name}.weight`;
