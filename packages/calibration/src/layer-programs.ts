@@ -7,7 +7,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { block, type BlockContext, contextValues, type DecoderConfig, floatTap, layerTensorNames, readLayer, specsOf, type Weights } from '@mobilequant/core';
 import type { Range, Recipe } from '@mobilequant/quantizer';
-import { type InputSpecs, type Program, type Runtime, trace, type Traceable, type Value, type Values } from '@mobilequant/tracer';
+import { type InputSpecs, type Executor, type Program, type Traceable, type Value, type Values } from '@mobilequant/tracer';
 import {
   clippingRange,
   type Conventions,
@@ -74,7 +74,7 @@ export interface LayerPrograms {
 const GRADIENT = 'd:';
 const TENSOR = 'fused:';
 
-export function layerPrograms(runtime: Runtime, options: LayerProgramsOptions): LayerPrograms {
+export function layerPrograms(executor: Executor, options: LayerProgramsOptions): LayerPrograms {
   const { config, weights, recipe, ranges, targets, queryChunk = 128 } = options;
   const { conventions } = recipe;
   const programs = new Map<string, Promise<Program>>();
@@ -101,7 +101,7 @@ export function layerPrograms(runtime: Runtime, options: LayerProgramsOptions): 
 
   const compiled = (key: string, specs: () => InputSpecs, fn: Traceable): Promise<Program> => {
     let program = programs.get(key);
-    if (!program) programs.set(key, (program = runtime.compile(trace(fn, specs()))));
+    if (!program) programs.set(key, (program = executor.program(fn, specs())));
     return program;
   };
 

@@ -6,7 +6,7 @@
  */
 import type { DecoderConfig, Weights } from '@mobilequant/core';
 import { NonFiniteError, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
-import type { Runtime } from '@mobilequant/tracer';
+import type { Executor } from '@mobilequant/tracer';
 import { adamW, type AdamWState, type Tree } from './adamw.ts';
 import { type LayerPrograms, layerPrograms } from './layer-programs.ts';
 import { type LayerLearnables, type LearningTargets, liftSmallScales, type ParameterGroup, parameterGroup } from './learnables.ts';
@@ -105,10 +105,10 @@ export interface Session {
   learningRate(step: number, steps: number): (name: string) => number;
 }
 
-export function startSession(runtime: Runtime, method: string, input: LearningInput, options: LearningOptions): Session {
+export function startSession(executor: Executor, method: string, input: LearningInput, options: LearningOptions): Session {
   const { config, weights, recipe, ranges, samples } = input;
   const { targets, rates, warmUp = 0, store, saveEvery = 30, signal } = options;
-  const programs = layerPrograms(runtime, { config, weights, recipe, resolve: resolveRecipe(recipe), ranges, targets });
+  const programs = layerPrograms(executor, { config, weights, recipe, resolve: resolveRecipe(recipe), ranges, targets });
   const learnables = Array.from({ length: config.layers }, (_, layer) => programs.learnables(layer));
   const fingerprint = fingerprintOf(method, input, options);
   let saved = performance.now();

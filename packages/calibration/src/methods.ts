@@ -8,7 +8,7 @@
  */
 import { cachedWeights, type DecoderConfig, type Weights } from '@mobilequant/core';
 import { type Recipe, resolveRecipe } from '@mobilequant/quantizer';
-import type { Runtime } from '@mobilequant/tracer';
+import type { Executor } from '@mobilequant/tracer';
 import type { LearningTargets, ParameterGroup } from './learnables.ts';
 import type { LearningInput, LearningOptions, Learned } from './learning.ts';
 import { learnEndToEnd } from './mobile-quant.ts';
@@ -62,13 +62,13 @@ export function defaultRates(recipe: Recipe): Record<ParameterGroup, LearningRat
 
 /** Quantizes a model by a method. */
 export async function quantizeBy(
-  runtime: Runtime,
+  executor: Executor,
   { config: checkpointConfig, weights, recipe, method, calibration, training = calibration }: MethodInput,
   options: MethodOptions = {},
 ): Promise<QuantizeResult> {
   const config = quantizedForm(checkpointConfig);
   const { onProgress } = options;
-  const observe = (observed: Weights) => collectStatistics(runtime, config, observed, calibration, { head: false, ...(onProgress && { onProgress }) });
+  const observe = (observed: Weights) => collectStatistics(executor, config, observed, calibration, { head: false, ...(onProgress && { onProgress }) });
 
   // One copy of the weights at a time: each stage reads through a cache of its own.
   const statistics = await observe(cachedWeights(weights));
@@ -76,22 +76,22 @@ export async function quantizeBy(
     return quantizeModel({ config, weights, recipe, ranges: withKnownRanges(rangesOf(statistics), recipe) });
   }
   const groupedHeads = recipe.conventions === 'exact';
-  const smoothed = cachedWeights(smooth(runtime, config, weights, statistics, { groupedHeads, ...options.smoothing }));
+  const smoothed = cachedWeights(smooth(executor, config, weights, statistics, { groupedHeads, ...options.smoothing }));
   const ranges = withKnownRanges(rangesOf(await observe(smoothed)), recipe);
   const input: LearningInput = { config, weights: smoothed, recipe, ranges, samples: training };
   if (method === 'smoothquant') return quantizeModel(input);
-  return quantizeModel(await learnAndFuse(runtime, method, input, options));
+  return quantizeModel(await learnAndFuse(executor, method, input, options));
 }
 
 /** Learns and fuses: the transformed weights, learned ranges and clipping, ready for `quantizeModel`. */
 export async function learnAndFuse(
-  runtime: Runtime,
+  executor: Executor,
   method: 'omniquant' | 'mobilequant',
   input: LearningInput,
   options: Partial<LearningOptions>,
 ): Promise<Required<QuantizeInput>> {
   const learn = method === 'omniquant' ? learnLayerWise : learnEndToEnd;
-  const learned: Learned = await learn(runtime, input, {
+  const learned: Learned = await learn(executor, input, {
     epochs: 2,
     targets: defaultTargets(method),
     rates: defaultRates(input.recipe),

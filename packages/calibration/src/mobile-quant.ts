@@ -5,7 +5,7 @@
  * gradient from the last to the first, recomputing its forward: memory is one layer's, however deep the model.
  */
 import { createDecoder } from '@mobilequant/core';
-import type { Runtime, Value } from '@mobilequant/tracer';
+import type { Executor, Value } from '@mobilequant/tracer';
 import type { LayerLearnables } from './learnables.ts';
 import { allParameters, checkLoss, embedded, type Learned, type LearningInput, type LearningOptions, namesIn, type Session, startSession } from './learning.ts';
 import { progressOf } from './progress.ts';
@@ -14,10 +14,10 @@ import { progressOf } from './progress.ts';
 const TARGET_BYTES = 512 * 2 ** 20;
 
 /** Learns `epochs` times over the samples, one step each. */
-export async function learnEndToEnd(runtime: Runtime, input: LearningInput, options: LearningOptions): Promise<Learned> {
+export async function learnEndToEnd(executor: Executor, input: LearningInput, options: LearningOptions): Promise<Learned> {
   const { samples } = input;
   const { epochs, extraLoss = false, onProgress } = options;
-  const session = startSession(runtime, 'end to end', input, options);
+  const session = startSession(executor, 'end to end', input, options);
   const { programs, learnables, optimizer } = session;
   const tree = allParameters(learnables);
   const moments = optimizer.init(tree);
@@ -30,7 +30,7 @@ export async function learnEndToEnd(runtime: Runtime, input: LearningInput, opti
     }
   }
   const steps = epochs * samples.length;
-  const targetOf = floatTargets(runtime, input);
+  const targetOf = floatTargets(executor, input);
   const progress = progressOf('end to end', steps, onProgress, moments.step);
   const losses: number[] = [];
   let total = 0;
@@ -81,8 +81,8 @@ export async function endToEndGradients(
 }
 
 /** The float model's last hidden state of a sample, `[tokens, hidden]`. */
-function floatTargets(runtime: Runtime, { config, weights, samples }: LearningInput): (sample: Int32Array) => Promise<Float32Array> {
-  const decoder = createDecoder(runtime, config, weights);
+function floatTargets(executor: Executor, { config, weights, samples }: LearningInput): (sample: Int32Array) => Promise<Float32Array> {
+  const decoder = createDecoder(executor, config, weights);
   const bytes = samples.reduce((sum, sample) => sum + sample.length * config.hidden * 4, 0);
   if (bytes > TARGET_BYTES) return (sample) => decoder.hidden(sample);
   const kept = new Map<Int32Array, Promise<Float32Array>>();

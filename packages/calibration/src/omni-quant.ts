@@ -4,16 +4,16 @@
  * The target of a layer is the float layer on float inputs; its input is what the quantized layers before it put out.
  * Learn the layer, go on with its quantized output.
  */
-import type { Runtime, Value } from '@mobilequant/tracer';
+import type { Executor, Value } from '@mobilequant/tracer';
 import type { LayerLearnables } from './learnables.ts';
 import { checkLoss, embedded, type Learned, type LearningInput, type LearningOptions, namesIn, startSession, treeOf } from './learning.ts';
 import { progressOf } from './progress.ts';
 
 /** Learns every layer in turn, `epochs` times over the samples each. */
-export async function learnLayerWise(runtime: Runtime, input: LearningInput, options: LearningOptions): Promise<Learned> {
+export async function learnLayerWise(executor: Executor, input: LearningInput, options: LearningOptions): Promise<Learned> {
   const { config, weights, samples } = input;
   const { epochs, extraLoss = false, onProgress } = options;
-  const session = startSession(runtime, 'layer by layer', input, options);
+  const session = startSession(executor, 'layer by layer', input, options);
   const { programs, learnables, optimizer } = session;
   const state = await session.resume();
   const steps = epochs * samples.length;

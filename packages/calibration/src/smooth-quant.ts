@@ -8,7 +8,7 @@
  * channel of a key-value head, shared by its query heads, which keeps the function; the reference leaves it out there.
  */
 import type { DecoderConfig, Weights } from '@mobilequant/core';
-import type { Runtime, Values } from '@mobilequant/tracer';
+import type { Executor, Values } from '@mobilequant/tracer';
 import type { Statistics } from './statistics.ts';
 import { type LayerScales, scaledWeights } from './transformed-weights.ts';
 
@@ -25,14 +25,14 @@ const FLOOR = 1e-5; // of the weights' maxima and of the scales, as in the refer
 
 /** The smoothed weights: the same float function. */
 export function smooth(
-  runtime: Runtime,
+  executor: Executor,
   config: DecoderConfig,
   weights: Weights,
   statistics: Statistics,
   { alpha = 0.5, variant = 'modified', groupedHeads = true }: SmoothQuantOptions = {},
 ): Weights {
   const { heads, kvHeads, headDim, ffn } = config;
-  return scaledWeights(runtime, config, weights, (layer, tensors): LayerScales => {
+  return scaledWeights(executor, config, weights, (layer, tensors): LayerScales => {
     const inputOf = (module: string): Float32Array => {
       const site = `model.layers.${layer}.${module}.input`;
       const channels = statistics.get(site)?.channels;

@@ -19,7 +19,7 @@ import {
   type Weights,
 } from '@mobilequant/core';
 import type { Range } from '@mobilequant/quantizer';
-import { type Program, type Runtime, trace, type Value } from '@mobilequant/tracer';
+import { type Executor, type Program, type Value } from '@mobilequant/tracer';
 import { progressOf, type OnProgress } from './progress.ts';
 
 /** Channel statistics of a matrix site `[tokens, channels]`. */
@@ -93,7 +93,7 @@ function mergeChannels(known: ChannelStatistics | undefined, low: Float32Array, 
  * @param samples token ids, each a text of its own; samples of equal length share graphs.
  */
 export async function collectStatistics(
-  runtime: Runtime,
+  executor: Executor,
   config: DecoderConfig,
   weights: Weights,
   samples: readonly Int32Array[],
@@ -123,7 +123,7 @@ export async function collectStatistics(
       const names = layerTensorNames(weights, layer);
       const program = await compiled(`${tokens} ${names}`, () => {
         const shapes = Object.fromEntries(names.map((name) => [name, weights.shape(`model.layers.${layer}.${name}`)]));
-        const observed = trace(
+        return executor.program(
           (inputs) => {
             const { x, cos, sin, mask } = inputs as Record<'x' | 'cos' | 'sin' | 'mask', tf.Tensor>;
             const report: Record<string, tf.Tensor> = {};
@@ -132,7 +132,6 @@ export async function collectStatistics(
           },
           { x: [tokens, config.hidden], ...specsOf(context), ...shapes },
         );
-        return runtime.compile(observed);
       });
       const results = await program.run({ ...context, ...(await readLayer(weights, layer)), x });
       collect(layer, results);
@@ -147,16 +146,14 @@ export async function collectStatistics(
   async function observeHead(x: Value, tokens: number): Promise<Record<string, Value>> {
     const name = headName(weights);
     const program = await compiled(`head ${tokens}`, () =>
-      runtime.compile(
-        trace(
-          (inputs) => {
-            const report: Record<string, tf.Tensor> = {};
-            const parts = { norm: inputs['norm'] as tf.Tensor, head: inputs['head'] as tf.Tensor };
-            logits(inputs['x'] as tf.Tensor, parts, config, observer(report));
-            return report;
-          },
-          { x: [tokens, config.hidden], norm: [config.hidden], head: weights.shape(name) },
-        ),
+      executor.program(
+        (inputs) => {
+          const report: Record<string, tf.Tensor> = {};
+          const parts = { norm: inputs['norm'] as tf.Tensor, head: inputs['head'] as tf.Tensor };
+          logits(inputs['x'] as tf.Tensor, parts, config, observer(report));
+          return report;
+        },
+        { x: [tokens, config.hidden], norm: [config.hidden], head: weights.shape(name) },
       ),
     );
     const norm = { data: await weights.read('model.norm.weight'), shape: [config.hidden] };

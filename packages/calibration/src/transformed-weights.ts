@@ -4,7 +4,7 @@
  */
 import type * as tf from '@tensorflow/tfjs';
 import { type DecoderConfig, layerTensorNames, readLayer, specsOf, type Weights } from '@mobilequant/core';
-import { type Program, type Runtime, trace, type Value, type Values } from '@mobilequant/tracer';
+import { type Executor, type Program, type Value, type Values } from '@mobilequant/tracer';
 import { applyTransform, type ChannelScale, type LayerTransform } from './transform.ts';
 
 /** Scales of a layer as plain numbers; see `LayerTransform` for their shapes. */
@@ -57,7 +57,7 @@ export function viewWeights(weights: Weights, transform: TransformLayer, added: 
 
 /** Weights with each layer's channels scaled. */
 export function scaledWeights(
-  runtime: Runtime,
+  executor: Executor,
   config: DecoderConfig,
   weights: Weights,
   scalesOf: (layer: number, tensors: Values) => LayerScales | Promise<LayerScales>,
@@ -68,7 +68,7 @@ export function scaledWeights(
     const names = layerTensorNames(weights, layer);
     const key = `${names} ${Object.keys(scales)}`;
     let program = programs.get(key);
-    if (!program) programs.set(key, (program = compile(runtime, config, tensors, scales)));
+    if (!program) programs.set(key, (program = compile(executor, config, tensors, scales)));
     return { ...tensors, ...unprefixed(await (await program).run({ ...tensors, ...scales })) };
   });
 }
@@ -82,8 +82,8 @@ const OUT = 'new:'; // outputs of a graph need names of their own
 
 const unprefixed = (values: Values): Values => Object.fromEntries(Object.entries(values).map(([name, v]) => [name.slice(OUT.length), v]));
 
-function compile(runtime: Runtime, config: DecoderConfig, tensors: Values, scales: Values): Promise<Program> {
-  const graph = trace(
+function compile(executor: Executor, config: DecoderConfig, tensors: Values, scales: Values): Promise<Program> {
+  return executor.program(
     (inputs) => {
       const scale = (pair: string): ChannelScale | undefined => {
         const tensor = inputs[`scale.${pair}`];
@@ -98,5 +98,4 @@ function compile(runtime: Runtime, config: DecoderConfig, tensors: Values, scale
     },
     specsOf({ ...tensors, ...scales }),
   );
-  return runtime.compile(graph);
 }

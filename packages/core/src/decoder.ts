@@ -4,7 +4,7 @@
  * All blocks have the same graph: it is traced and compiled once and fed each layer's weights, so that one block's
  * intermediates are in memory at a time, however deep the model.
  */
-import { type InputSpecs, type Program, type Runtime, trace, type Value, type Values } from '@mobilequant/tracer';
+import { type Executor, type InputSpecs, type Program, type Value, type Values } from '@mobilequant/tracer';
 import { block } from './block.ts';
 import type { DecoderConfig } from './config.ts';
 import * as head from './head.ts';
@@ -58,7 +58,7 @@ export interface Decoder {
 
 /** A decoder over weights, run as `reading` says (float by default). */
 export function createDecoder(
-  runtime: Runtime,
+  executor: Executor,
   config: DecoderConfig,
   weights: Weights,
   { reading = floatReading, queryChunk = 128 }: DecoderOptions = {},
@@ -84,12 +84,11 @@ export function createDecoder(
     return program(`block ${tokens} ${names} ${reading.key(layer)}`, () => {
       const shapes = Object.fromEntries(names.map((name) => [name, weights.shape(`model.layers.${layer}.${name}`)]));
       const specs = { x: [tokens, hidden], ...specsOf(context(tokens)), ...shapes, ...reading.inputs(layer) };
-      const graph = trace((inputs) => {
+      return executor.program((inputs) => {
         const { x, cos, sin, mask } = inputs as Record<'x' | 'cos' | 'sin' | 'mask', (typeof inputs)[string]>;
         const tap = reading.tap(layer, inputs);
         return { y: block(x, inputs, { cos, sin, mask }, config, { tap, queryChunk }).x };
       }, specs);
-      return runtime.compile(graph);
     });
   };
 
@@ -102,7 +101,7 @@ export function createDecoder(
         'head.weight': weights.shape(headName(weights)),
         ...reading.inputs('head'),
       };
-      const graph = trace((inputs) => {
+      return executor.program((inputs) => {
         const tensors = inputs as Record<'x' | 'targets', (typeof inputs)[string]>;
         const parts = { norm: inputs['norm.weight'], head: inputs['head.weight'] } as head.HeadWeights;
         const tap = reading.tap('head', inputs);
@@ -112,7 +111,6 @@ export function createDecoder(
             : head.negativeLogLikelihood(tensors.x, tensors.targets, parts, config, tap);
         return { y };
       }, specs);
-      return runtime.compile(graph);
     });
 
   /** Runs the head over rows of x, some at a time. */

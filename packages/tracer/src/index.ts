@@ -3,8 +3,10 @@ export { trace, type InputSpec, type InputSpecs, type Traceable, type TraceOptio
 export { lower, type Lowering } from './backend.ts';
 export { MICROSOFT, Recorder, type EmitOptions, type Operand } from './recorder.ts';
 export { fullDot, product, rowDot, type Transposed } from './kernels/products.ts';
+export { eagerExecutor } from './eager-executor.ts';
 export {
   createRuntime,
+  type Executor,
   value,
   type OnnxRuntime,
   type Program,

@@ -4,6 +4,7 @@
 import { encodeModel, type Graph, integerProducts, prune } from '@mobilequant/graph';
 import type { InferenceSession, InferenceSessionFactory, Tensor, TensorConstructor } from 'onnxruntime-common';
 import { FeedError } from './errors.ts';
+import { type InputSpecs, trace, type Traceable } from './trace.ts';
 
 export type TensorData = Float32Array | Int32Array | Uint8Array | Int8Array | Uint16Array | BigInt64Array;
 
@@ -47,7 +48,13 @@ export interface RuntimeOptions {
   readonly fuseQuantization?: boolean;
 }
 
-export interface Runtime {
+/** Runs functions written in tfjs operations: traced and compiled (`Runtime`), or as they are (`eagerExecutor`). */
+export interface Executor {
+  /** The function as a program; the names of its inputs and outputs are those of `specs` and of what `fn` returns. */
+  program(fn: Traceable, specs: InputSpecs): Promise<Program>;
+}
+
+export interface Runtime extends Executor {
   readonly options: RuntimeOptions;
   compile(graph: Graph, options?: RuntimeOptions): Promise<Program>;
   /** Loads a model from a file (Node) or bytes. */
@@ -75,13 +82,15 @@ export function createRuntime(ort: OnnxRuntime, defaults: RuntimeOptions = {}): 
     const session = await createSession(ort, model, { ...defaults, ...options });
     return programOf(ort, session);
   };
+  const compile = async (graph: Graph, options?: RuntimeOptions): Promise<Program> => {
+    const integers = { ...defaults, ...options }.integerProducts ?? true;
+    return load(await encodeModel(integers ? prune(integerProducts(graph)) : graph), options);
+  };
   return {
     options: defaults,
     load,
-    async compile(graph, options) {
-      const integers = { ...defaults, ...options }.integerProducts ?? true;
-      return load(await encodeModel(integers ? prune(integerProducts(graph)) : graph), options);
-    },
+    compile,
+    program: (fn, specs) => compile(trace(fn, specs)),
   };
 }
 

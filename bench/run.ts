@@ -1,0 +1,10 @@
+/** `pnpm bench NAME [arguments]`: one file a question. */
+const BENCHES = ['engine', 'learn', 'results'];
+
+const name = process.argv[2] ?? '';
+if (!BENCHES.includes(name)) {
+  console.error(`bench: expected one of ${BENCHES.join(', ')}, got '${name}'.`);
+  process.exit(2);
+}
+process.argv.splice(2, 1);
+await import(`./${name}.ts`);
