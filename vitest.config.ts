@@ -11,7 +11,12 @@ import { defineConfig } from 'vitest/config';
 
 const VARIABLES = ['MOBILEQUANT_GOLDEN', 'MOBILEQUANT_SHARED'];
 
-const suites = ['packages/*/{src,test}/**/*.test.ts', 'examples/**/*.test.ts', 'bench/**/*.test.ts', 'scripts/**/*.test.ts'];
+const suites = [
+  'packages/*/{src,test}/**/*.test.ts',
+  'examples/**/*.test.ts',
+  'bench/**/*.test.ts',
+  'scripts/**/*.test.ts',
+];
 const excluded = ['**/node_modules/**', '**/dist/**'];
 
 const golden = globSync('packages/*/{src,test}/**/*.test.ts').filter((path) =>

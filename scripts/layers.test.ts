@@ -5,7 +5,9 @@ const manifest = (name: string, dependencies: string[] = [], entries: string[] =
   JSON.stringify({
     name,
     dependencies: Object.fromEntries(dependencies.map((dependency) => [dependency, '*'])),
-    exports: Object.fromEntries(entries.map((entry) => [entry, entry === '.' ? './src/index.ts' : `./src/${entry.slice(2)}.ts`])),
+    exports: Object.fromEntries(
+      entries.map((entry) => [entry, entry === '.' ? './src/index.ts' : `./src/${entry.slice(2)}.ts`]),
+    ),
   });
 
 /** A repository where everything is as it should be, with some files laid over it. */
@@ -60,7 +62,9 @@ describe('layers', () => {
   });
 
   test('nor through another package', () => {
-    expect(violations({ 'packages/exporter/src/index.ts': `import { readModel } from '@mobilequant/graph/node';` })).toEqual([
+    expect(
+      violations({ 'packages/exporter/src/index.ts': `import { readModel } from '@mobilequant/graph/node';` }),
+    ).toEqual([
       "packages/exporter/src/index.ts: imports '@mobilequant/graph/node', but '.' must load in a browser. Move it behind './node'.",
     ]);
   });

@@ -28,7 +28,10 @@ const EDGES: readonly { readonly module: RegExp; readonly only: RegExp }[] = [
     only: /^(packages\/tracer\/src\/node\.ts|packages\/mobilequant\/.*|examples\/.*|bench\/.*)$/,
   },
   { module: /^onnxruntime-web(\/|$)/, only: /^packages\/tracer\/src\/web\.ts$/ },
-  { module: /^@tensorflow\//, only: /^(packages\/(tracer|core|calibration|exporter|evaluator|mobilequant)|examples|bench)\// },
+  {
+    module: /^@tensorflow\//,
+    only: /^(packages\/(tracer|core|calibration|exporter|evaluator|mobilequant)|examples|bench)\//,
+  },
 ];
 
 /** What a browser does not have. */
@@ -70,7 +73,11 @@ export function layerViolations(files: Files): string[] {
 
 /** The modules that a file imports or re-exports, statically or not, types included. */
 export function importsOf(text: string): string[] {
-  const forms = [/^(?:import|export)\s(?:[^'";]*?\sfrom\s)?'([^']+)'/gm, /^\} from '([^']+)'/gm, /\bimport\('([^']+)'\)/g];
+  const forms = [
+    /^(?:import|export)\s(?:[^'";]*?\sfrom\s)?'([^']+)'/gm,
+    /^\} from '([^']+)'/gm,
+    /\bimport\('([^']+)'\)/g,
+  ];
   return [...new Set(forms.flatMap((form) => [...text.matchAll(form)].map((match) => match[1] as string)))];
 }
 
@@ -106,7 +113,8 @@ const inWorkspace = (name: string): boolean => name === 'mobilequant' || name.st
 function arrowViolations({ manifest }: Package, path: string, specifier: string): string[] {
   const name = packageName(specifier);
   const allowed = ARROWS[manifest.name];
-  if (!name || !allowed || isTest(path) || !inWorkspace(name) || name === manifest.name || allowed.includes(name)) return [];
+  if (!name || !allowed || isTest(path) || !inWorkspace(name) || name === manifest.name || allowed.includes(name))
+    return [];
   return [`${path}: imports '${specifier}', to which no arrow of docs/architecture.md leads. Meet in a value instead.`];
 }
 
@@ -115,10 +123,18 @@ function manifestViolations({ folder, manifest }: Package): string[] {
   if (!allowed) return [];
   return Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })
     .filter((name) => inWorkspace(name) && !allowed.includes(name))
-    .map((name) => `${folder}/package.json: depends on '${name}', to which no arrow of docs/architecture.md leads. Remove it.`);
+    .map(
+      (name) =>
+        `${folder}/package.json: depends on '${name}', to which no arrow of docs/architecture.md leads. Remove it.`,
+    );
 }
 
-function declarationViolations({ folder, manifest }: Package, root: Manifest, path: string, specifier: string): string[] {
+function declarationViolations(
+  { folder, manifest }: Package,
+  root: Manifest,
+  path: string,
+  specifier: string,
+): string[] {
   const name = packageName(specifier);
   if (!name || name === manifest.name) return [];
   const declared = {
@@ -126,7 +142,9 @@ function declarationViolations({ folder, manifest }: Package, root: Manifest, pa
     ...manifest.peerDependencies,
     ...(isTest(path) || !path.startsWith('packages/') ? { ...manifest.devDependencies, ...root.devDependencies } : {}),
   };
-  return name in declared ? [] : [`${path}: imports '${specifier}', which ${folder}/package.json does not declare. Add it there.`];
+  return name in declared
+    ? []
+    : [`${path}: imports '${specifier}', which ${folder}/package.json does not declare. Add it there.`];
 }
 
 /** Files that a browser would load, from every entry but `./node`, must not need Node. The command line needs it. */
@@ -137,7 +155,8 @@ function browserViolations({ folder, manifest }: Package, files: Files): string[
   const found: string[] = [];
   for (const [path, entry] of reached) {
     const text = files.get(path);
-    if (text === undefined) found.push(`${folder}/package.json: '${entry}' needs ${path}, which is not there. Correct the path.`);
+    if (text === undefined)
+      found.push(`${folder}/package.json: '${entry}' needs ${path}, which is not there. Correct the path.`);
     for (const specifier of importsOf(text ?? '')) {
       if (NODE_ONLY.test(specifier)) {
         found.push(`${path}: imports '${specifier}', but '${entry}' must load in a browser. Move it behind './node'.`);
