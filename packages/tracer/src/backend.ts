@@ -165,3 +165,9 @@ export function explain(error: unknown): unknown {
   const missing = /Kernel '?(\w+)'? not registered for backend/.exec(error instanceof Error ? error.message : '');
   return missing ? new UnsupportedKernelError(missing[1] as string) : error;
 }
+
+/** Goes back to the backend before a trace; if there was none, the choice is tfjs's again, at its next operation. */
+export function restoreBackend(before: string | undefined): void {
+  if (before !== undefined) tf.setBackend(before);
+  else Object.assign(tf.engine(), { backendName: undefined, backendInstance: null });
+}

@@ -6,7 +6,7 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import { type Graph, prune } from '@mobilequant/graph';
-import { BACKEND, backend, explain } from './backend.ts';
+import { BACKEND, backend, explain, restoreBackend } from './backend.ts';
 import { TraceError } from './errors.ts';
 import './kernels/elementwise.ts';
 import './kernels/products.ts';
@@ -41,8 +41,7 @@ const isShape = (spec: readonly number[] | InputSpec): spec is readonly number[]
  * @throws TraceError when `fn` reads a tensor's value, or an output has the name of an input.
  */
 export function trace(fn: Traceable, specs: InputSpecs, { name = 'graph', dropUnusedInputs = true }: TraceOptions = {}): Graph {
-  tf.backend(); // chooses one, if none has been chosen yet
-  const before = tf.getBackend();
+  const before = tf.engine().backendName;
   const recorder = new Recorder();
   const inputs: Operand[] = [];
   const outputs: Operand[] = [];
@@ -69,7 +68,7 @@ export function trace(fn: Traceable, specs: InputSpecs, { name = 'graph', dropUn
     throw explain(error);
   } finally {
     backend.end();
-    if (before !== BACKEND) tf.setBackend(before);
+    restoreBackend(before);
   }
   return prune(recorder.graph(name, inputs, outputs), { dropUnusedInputs });
 }
