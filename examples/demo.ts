@@ -32,8 +32,8 @@ const TOKENS = 256;
 export async function run({
   model: directory = fileURLToPath(MODEL),
   out = fileURLToPath(new URL('../out/demo', import.meta.url)),
-  samples = 16,
-  epochs = 3,
+  samples = 24,
+  epochs = 6,
   windows = 24,
   report = () => {},
 }: DemoOptions = {}): Promise<MethodComparison> {
