@@ -54,7 +54,7 @@ describe('the tokenizer of the model', () => {
 
   it('is what its script makes of the training text', () => {
     const encoding = trainBytePairs(generateText({ seed: 1, characters: 2_000_000 }), { vocab: 1024, special: [END] });
-    expect(tokenizerFiles(encoding, 512)['tokenizer.json']).toEqual(readJson('tokenizer.json'));
+    expect(tokenizerFiles(encoding, 256)['tokenizer.json']).toEqual(readJson('tokenizer.json'));
   });
 
   it('needs fewer than two tokens a word', () => {
