@@ -15,7 +15,9 @@ afterAll(() => rm(out, { recursive: true, force: true }));
 test('min-max fails, the methods help, integers are what was simulated, and everything lies where it is said to', async () => {
   const { float, results } = await run({ out, samples: 4, epochs: 1, windows: 2 });
   expect(results.map(({ recipe, method }) => `${recipe} ${method}`)).toEqual(
-    ['w8a8', 'w4a8'].flatMap((recipe) => ['minmax', 'smoothquant', 'omniquant', 'mobilequant'].map((method) => `${recipe} ${method}`)),
+    ['w8a8', 'w4a8'].flatMap((recipe) =>
+      ['minmax', 'smoothquant', 'omniquant', 'mobilequant'].map((method) => `${recipe} ${method}`),
+    ),
   );
   for (const { method, simulated, integer, directory, recipe } of results) {
     expect(Math.abs(integer / simulated - 1)).toBeLessThan(0.005);

@@ -9,7 +9,14 @@ import { METHODS } from '@mobilequant/calibration';
 import { alignedTable } from '@mobilequant/evaluator';
 import { recipes } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
-import { compareMethods, comparisonTable, duration, type MethodComparison, randomSamples, readModel } from 'mobilequant';
+import {
+  compareMethods,
+  comparisonTable,
+  duration,
+  type MethodComparison,
+  randomSamples,
+  readModel,
+} from 'mobilequant';
 import { MODEL } from './tiny-llama/files.ts';
 import { generateText, SPLITS } from './tiny-llama/generator.ts';
 
@@ -39,7 +46,8 @@ export async function run({
 }: DemoOptions = {}): Promise<MethodComparison> {
   const model = await readModel(directory);
   const tokenizer = await model.checkpoint.tokenizer();
-  const tokensOf = (seed: number, count: number) => tokenizer.encode(generateText({ seed, characters: 6 * TOKENS * count }));
+  const tokensOf = (seed: number, count: number) =>
+    tokenizer.encode(generateText({ seed, characters: 6 * TOKENS * count }));
 
   const source = { kind: 'text', tokens: tokensOf(SPLITS.calibration, 2 * samples) } as const;
   return compareMethods(
@@ -62,7 +70,11 @@ if (import.meta.main) {
   const start = performance.now();
   const out = process.argv[2] ?? 'out/demo';
   const found = await run({ out, report: (line) => console.error(line) });
-  console.log(`\nPerplexity of generated text, integer models run by ONNX Runtime:\n\n${alignedTable(comparisonTable(found))}\n`);
+  console.log(
+    `\nPerplexity of generated text, integer models run by ONNX Runtime:\n\n${alignedTable(comparisonTable(found))}\n`,
+  );
   const best = found.results.toSorted((a, b) => a.integer - b.integer).find(({ recipe }) => recipe === 'w4a8');
-  console.log(`The models lie in ${out}, the best 4-bit one in ${best?.directory}/onnx/model.onnx. ${duration((performance.now() - start) / 1000)} in all.`);
+  console.log(
+    `The models lie in ${out}, the best 4-bit one in ${best?.directory}/onnx/model.onnx. ${duration((performance.now() - start) / 1000)} in all.`,
+  );
 }

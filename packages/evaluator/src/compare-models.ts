@@ -31,14 +31,18 @@ export async function compareModels(
   text: Int32Array,
   { onWindow, ...options }: CompareOptions,
 ): Promise<Comparison> {
-  if (a.vocab !== b.vocab) throw new RangeError(`compareModels: expected models of one vocabulary, got ${a.vocab} and ${b.vocab} tokens.`);
+  if (a.vocab !== b.vocab)
+    throw new RangeError(`compareModels: expected models of one vocabulary, got ${a.vocab} and ${b.vocab} tokens.`);
   const { vocab } = a;
   const windows = windowsOf(text, options);
   let [equal, divergence, squares, tokens] = [0, 0, 0, 0];
   for (const [index, window] of windows.entries()) {
     const [ofA, ofB] = [await a.logits(window), await b.logits(window)];
     for (let i = 0; i < window.length; i++) {
-      const [p, q] = [ofA, ofB].map((logits) => logits.subarray(i * vocab, (i + 1) * vocab)) as [Float32Array, Float32Array];
+      const [p, q] = [ofA, ofB].map((logits) => logits.subarray(i * vocab, (i + 1) * vocab)) as [
+        Float32Array,
+        Float32Array,
+      ];
       if (argmax(p) === argmax(q)) equal++;
       divergence += kullbackLeibler(p, q);
       squares += squaredDistance(p, q);

@@ -8,10 +8,15 @@ const VOCAB = 5;
 /** Says after each token what `probabilities` has in that token's row. */
 const bigram = (probabilities: readonly (readonly number[])[], shift = 0): LanguageModel => ({
   vocab: VOCAB,
-  logits: async (tokens) => Float32Array.from([...tokens].flatMap((token) => (probabilities[token] as number[]).map((p) => Math.log(p) + shift))),
+  logits: async (tokens) =>
+    Float32Array.from(
+      [...tokens].flatMap((token) => (probabilities[token] as number[]).map((p) => Math.log(p) + shift)),
+    ),
 });
 
-const rows = Array.from({ length: VOCAB }, (_, i) => Array.from({ length: VOCAB }, (_, j) => (1 + ((i * 3 + j * 2) % 7)) / sumOfRow(i)));
+const rows = Array.from({ length: VOCAB }, (_, i) =>
+  Array.from({ length: VOCAB }, (_, j) => (1 + ((i * 3 + j * 2) % 7)) / sumOfRow(i)),
+);
 
 function sumOfRow(i: number): number {
   return [0, 1, 2, 3, 4].reduce((sum, j) => sum + 1 + ((i * 3 + j * 2) % 7), 0);
@@ -81,7 +86,10 @@ test('a constant added to the logits changes nothing, even a large one', async (
   const one = await (bigram(rows).logits(text) as Promise<Float32Array>);
   const other = await bigram(rows, 500).logits(text);
   const targets = text.subarray(1);
-  const [a, b] = [one, other].map((logits) => negativeLogLikelihoodFromLogits(logits, targets)) as [Float32Array, Float32Array];
+  const [a, b] = [one, other].map((logits) => negativeLogLikelihoodFromLogits(logits, targets)) as [
+    Float32Array,
+    Float32Array,
+  ];
   a.forEach((value, i) => expect(b[i]).toBeCloseTo(value, 3));
 });
 

@@ -34,6 +34,13 @@ test('a bar in a cell does not divide it', () => {
 
 test('numbers have four digits', () => {
   expect([0, 3, 1.5, 0.012345, 123456.7, 1e-7, Infinity, NaN].map(formatNumber)).toEqual([
-    '0', '3', '1.500', '0.01235', '123457', '1.00e-7', '∞', 'NaN',
+    '0',
+    '3',
+    '1.500',
+    '0.01235',
+    '123457',
+    '1.00e-7',
+    '∞',
+    'NaN',
   ]);
 });

@@ -33,13 +33,15 @@ export function markdownTable(table: Table): string {
 export function alignedTable(table: Table): string {
   const lines = textsOf(table);
   const widths = (lines[0] as string[]).map((_, i) => Math.max(...lines.map((cells) => (cells[i] as string).length)));
-  const pad = (cell: string, i: number) => (i === 0 ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number));
+  const pad = (cell: string, i: number) =>
+    i === 0 ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number);
   const [head, ...body] = lines.map((cells) => cells.map(pad).join('  ').trimEnd());
   return [head, widths.map((width) => '-'.repeat(width)).join('  '), ...body].join('\n');
 }
 
 /** Head and rows, all of one length. */
 function textsOf({ corner = '', columns, rows }: Table): string[][] {
-  const text = (cell: string | number | undefined) => (cell === undefined ? '–' : typeof cell === 'number' ? formatNumber(cell) : cell);
+  const text = (cell: string | number | undefined) =>
+    cell === undefined ? '–' : typeof cell === 'number' ? formatNumber(cell) : cell;
   return [[corner, ...columns], ...rows.map(({ name, cells }) => [name, ...columns.map((_, i) => text(cells[i]))])];
 }

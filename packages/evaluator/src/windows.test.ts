@@ -4,7 +4,10 @@ import { WindowError, windowsOf } from './windows.ts';
 const text = Int32Array.from({ length: 11 }, (_, i) => i);
 
 test('windows follow each other from the start, and a rest that fills none is left out', () => {
-  expect(windowsOf(text, { tokens: 4 }).map((window) => [...window])).toEqual([[0, 1, 2, 3], [4, 5, 6, 7]]);
+  expect(windowsOf(text, { tokens: 4 }).map((window) => [...window])).toEqual([
+    [0, 1, 2, 3],
+    [4, 5, 6, 7],
+  ]);
 });
 
 test('no more windows than asked for, and no more than there are', () => {

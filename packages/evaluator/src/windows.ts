@@ -28,14 +28,21 @@ export interface WindowOptions {
  *
  * @throws WindowError for a text without one whole window.
  */
-export function windowsOf(text: Int32Array, { tokens, windows = Number.POSITIVE_INFINITY }: WindowOptions): Int32Array[] {
+export function windowsOf(
+  text: Int32Array,
+  { tokens, windows = Number.POSITIVE_INFINITY }: WindowOptions,
+): Int32Array[] {
   if (!(Number.isInteger(tokens) && tokens >= 2)) {
     throw new WindowError('at least 2 tokens a window', String(tokens), 'The first token of a window is not scored.');
   }
   if (!(windows >= 1)) throw new WindowError('at least 1 window', String(windows), 'Ask for one or more.');
   const count = Math.min(Math.floor(text.length / tokens), windows);
   if (count < 1) {
-    throw new WindowError(`a text of at least ${tokens} tokens`, String(text.length), 'Use shorter windows or a longer text.');
+    throw new WindowError(
+      `a text of at least ${tokens} tokens`,
+      String(text.length),
+      'Use shorter windows or a longer text.',
+    );
   }
   return Array.from({ length: Math.floor(count) }, (_, i) => text.subarray(i * tokens, (i + 1) * tokens));
 }

@@ -1,9 +1,10 @@
 /** Finds the command, runs it, and turns what happens into output and an exit status. */
+
+import type { Command, Surroundings } from './command.ts';
 import { all } from './commands/all.ts';
 import { evaluate } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
 import { quantize } from './commands/quantize.ts';
-import type { Command, Surroundings } from './command.ts';
 import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
 
 const COMMANDS: readonly Command[] = [quantize, evaluate, exportCommand, all];
@@ -55,6 +56,10 @@ function overview(): string {
 }
 
 function help(command: Command): string {
-  const parts = [`${usage(command)}\n\n${command.summary}`, describeOptions({ ...command.options, ...COMMON }), command.notes];
+  const parts = [
+    `${usage(command)}\n\n${command.summary}`,
+    describeOptions({ ...command.options, ...COMMON }),
+    command.notes,
+  ];
   return parts.filter((part) => part !== undefined).join('\n\n');
 }

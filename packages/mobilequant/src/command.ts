@@ -52,8 +52,13 @@ export const runtimeOptions: Readonly<{
 };
 
 /** The runtime that the options ask for. */
-export const runtimeFrom = ({ threads, providers }: { readonly threads: number; readonly providers: string }): Runtime =>
-  nodeRuntime({ threads, executionProviders: providers.split(',') });
+export const runtimeFrom = ({
+  threads,
+  providers,
+}: {
+  readonly threads: number;
+  readonly providers: string;
+}): Runtime => nodeRuntime({ threads, executionProviders: providers.split(',') });
 
 /** A path as the user means it. */
 export const pathFrom = ({ directory }: Surroundings, path: string): string => resolve(directory, path);

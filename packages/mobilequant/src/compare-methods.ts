@@ -3,13 +3,13 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Method, OnProgress } from '@mobilequant/calibration';
 import type { LanguageModel } from '@mobilequant/core';
-import { perplexity, type PerplexityOptions, type Table } from '@mobilequant/evaluator';
+import { type PerplexityOptions, perplexity, type Table } from '@mobilequant/evaluator';
 import type { Recipe } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { exportDirectory } from './export-directory.ts';
 import { exportedModel, floatModel, ONNX_FILE, simulatedModel } from './forms.ts';
 import { duration, size } from './progress.ts';
-import { quantizeDirectory, type QuantizeDirectoryInput, type QuantizeDirectoryOptions } from './quantize-directory.ts';
+import { type QuantizeDirectoryInput, type QuantizeDirectoryOptions, quantizeDirectory } from './quantize-directory.ts';
 import { readQuantized } from './quantized-directory.ts';
 
 export interface CompareMethodsInput extends Pick<QuantizeDirectoryInput, 'model' | 'calibration' | 'training'> {
@@ -66,7 +66,10 @@ export async function compareMethods(
     return tokenPerplexity;
   };
 
-  const float = { perplexity: await measure('float', () => floatModel(runtime, model)), bytes: await weightBytes(model.checkpoint) };
+  const float = {
+    perplexity: await measure('float', () => floatModel(runtime, model)),
+    bytes: await weightBytes(model.checkpoint),
+  };
   const results: MethodResult[] = [];
   for (const recipe of recipes) {
     for (const method of methods) {
@@ -74,7 +77,9 @@ export async function compareMethods(
       const own = join(directory, `${recipe.name}-${method}`);
       onStage?.(`${stage}: quantize`);
       const { seconds } = await quantizeDirectory(runtime, own, { model, recipe, method, ...samples }, options);
-      const simulated = await measure(`${stage} simulated`, async () => simulatedModel(runtime, await readQuantized(own)));
+      const simulated = await measure(`${stage} simulated`, async () =>
+        simulatedModel(runtime, await readQuantized(own)),
+      );
       onStage?.(`${stage}: export`);
       const files = await exportDirectory(own, join(own, 'onnx'), { tokens: window.tokens });
       const bytes = files.get(ONNX_FILE) ?? 0;
@@ -85,12 +90,25 @@ export async function compareMethods(
   return { float, results };
 }
 
-async function weightBytes({ directory, files }: { readonly directory: string; readonly files: readonly string[] }): Promise<number> {
-  const sizes = files.filter((file) => file.endsWith('.safetensors')).map(async (file) => (await stat(join(directory, file))).size);
+async function weightBytes({
+  directory,
+  files,
+}: {
+  readonly directory: string;
+  readonly files: readonly string[];
+}): Promise<number> {
+  const sizes = files
+    .filter((file) => file.endsWith('.safetensors'))
+    .map(async (file) => (await stat(join(directory, file))).size);
   return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
 }
 
-const TITLES: Readonly<Record<Method, string>> = { minmax: 'min-max', smoothquant: 'SmoothQuant', omniquant: 'OmniQuant', mobilequant: 'MobileQuant' };
+const TITLES: Readonly<Record<Method, string>> = {
+  minmax: 'min-max',
+  smoothquant: 'SmoothQuant',
+  omniquant: 'OmniQuant',
+  mobilequant: 'MobileQuant',
+};
 
 /** Rows: float and the methods; columns, for each recipe: perplexity simulated and in integers, size on disk, time to quantize. */
 export function comparisonTable({ float, results }: MethodComparison): Table {
@@ -98,14 +116,19 @@ export function comparisonTable({ float, results }: MethodComparison): Table {
   const methods = [...new Set(results.map(({ method }) => method))];
   const cellsOf = (recipe: string, method: Method) => {
     const result = results.find((r) => r.recipe === recipe && r.method === method);
-    return result ? [result.simulated, result.integer, size(result.bytes), duration(result.seconds)] : Array.from({ length: 4 }, () => undefined);
+    return result
+      ? [result.simulated, result.integer, size(result.bytes), duration(result.seconds)]
+      : Array.from({ length: 4 }, () => undefined);
   };
   return {
     corner: 'perplexity',
     columns: recipes.flatMap((recipe) => [`${recipe} simulated`, 'integer', 'size', 'time']),
     rows: [
       { name: 'float', cells: recipes.flatMap(() => [float.perplexity, undefined, size(float.bytes), undefined]) },
-      ...methods.map((method) => ({ name: TITLES[method], cells: recipes.flatMap((recipe) => cellsOf(recipe, method)) })),
+      ...methods.map((method) => ({
+        name: TITLES[method],
+        cells: recipes.flatMap((recipe) => cellsOf(recipe, method)),
+      })),
     ],
   };
 }

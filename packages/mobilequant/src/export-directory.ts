@@ -27,6 +27,8 @@ export async function exportDirectory(
   const model = await readQuantized(from);
   const files = await target.export(model, tokens === undefined ? {} : { tokens });
   const companions = TOKENIZER_FILES.filter((name) => model.checkpoint.files.includes(name));
-  const tokenizer = companions.map(async (name): Promise<[string, ExportFile]> => [name, await readFile(join(from, name))]);
+  const tokenizer = companions.map(
+    async (name): Promise<[string, ExportFile]> => [name, await readFile(join(from, name))],
+  );
   return writeExport(to, new Map([...files, ...(await Promise.all(tokenizer))]));
 }

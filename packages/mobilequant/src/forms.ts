@@ -3,7 +3,16 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cachedWeights, createDecoder, type DecoderConfig, type LanguageModel, languageModel, type QuantizedModel, simulatedReading, type Weights } from '@mobilequant/core';
+import {
+  cachedWeights,
+  createDecoder,
+  type DecoderConfig,
+  type LanguageModel,
+  languageModel,
+  type QuantizedModel,
+  simulatedReading,
+  type Weights,
+} from '@mobilequant/core';
 import { exportOnnx, integerModel } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
 import { readModel as readGraph } from '@mobilequant/graph/node';
@@ -30,14 +39,20 @@ export interface FormOptions {
  *
  * @throws QuantizedDirectoryError when the directory does not have that form.
  */
-export async function openForm(runtime: Runtime, directory: string, form: Form, options: FormOptions): Promise<LanguageModel> {
+export async function openForm(
+  runtime: Runtime,
+  directory: string,
+  form: Form,
+  options: FormOptions,
+): Promise<LanguageModel> {
   switch (form) {
     case 'float':
       return floatModel(runtime, await readModel(directory));
     case 'simulated':
       return simulatedModel(runtime, await readQuantized(directory));
     case 'integer':
-      if (existsSync(join(directory, QUANTIZATION_FILE))) return integerModelOf(runtime, await readQuantized(directory), options);
+      if (existsSync(join(directory, QUANTIZATION_FILE)))
+        return integerModelOf(runtime, await readQuantized(directory), options);
       if (existsSync(join(directory, ONNX_FILE))) return exportedModel(runtime, directory, options);
       throw new QuantizedDirectoryError(
         directory,
@@ -49,15 +64,21 @@ export async function openForm(runtime: Runtime, directory: string, form: Form, 
 }
 
 /** A float model, run block by block. */
-export const floatModel = (runtime: Runtime, { config, weights }: { readonly config: DecoderConfig; readonly weights: Weights }): LanguageModel =>
-  languageModel(createDecoder(runtime, config, cachedWeights(weights)));
+export const floatModel = (
+  runtime: Runtime,
+  { config, weights }: { readonly config: DecoderConfig; readonly weights: Weights },
+): LanguageModel => languageModel(createDecoder(runtime, config, cachedWeights(weights)));
 
 /** A quantized model whose sites are rounded to their grids in float. */
 export const simulatedModel = (runtime: Runtime, { config, weights, encodings }: QuantizedModel): LanguageModel =>
   languageModel(createDecoder(runtime, config, cachedWeights(weights), { reading: simulatedReading(encodings) }));
 
 /** A quantized model as it would be exported, run in integers; it is exported to a temporary folder for that. */
-export async function integerModelOf(runtime: Runtime, model: QuantizedModel, { tokens, fused = false }: FormOptions): Promise<LanguageModel> {
+export async function integerModelOf(
+  runtime: Runtime,
+  model: QuantizedModel,
+  { tokens, fused = false }: FormOptions,
+): Promise<LanguageModel> {
   const graph = await exportOnnx(model, { tokens });
   const folder = await mkdtemp(join(tmpdir(), 'mobilequant-'));
   try {
@@ -69,7 +90,11 @@ export async function integerModelOf(runtime: Runtime, model: QuantizedModel, { 
 }
 
 /** The model in an exported directory, run in integers. */
-export async function exportedModel(runtime: Runtime, directory: string, { fused = false }: Pick<FormOptions, 'fused'> = {}): Promise<LanguageModel> {
+export async function exportedModel(
+  runtime: Runtime,
+  directory: string,
+  { fused = false }: Pick<FormOptions, 'fused'> = {},
+): Promise<LanguageModel> {
   const file = join(directory, ONNX_FILE);
   return integerModel(runtime, await readGraph(file), fused ? { file } : {});
 }

@@ -1,5 +1,16 @@
 import { expect, test } from 'vitest';
-import { choice, choices, describeOptions, flag, integer, number, readArguments, someTexts, text, UsageError } from './options.ts';
+import {
+  choice,
+  choices,
+  describeOptions,
+  flag,
+  integer,
+  number,
+  readArguments,
+  someTexts,
+  text,
+  UsageError,
+} from './options.ts';
 
 const options = {
   out: text('DIR', 'where to'),
@@ -18,7 +29,18 @@ test('options have types and defaults', () => {
     values: { out: 'o', file: ['f'], count: 3, share: 0.5, form: 'float', methods: ['a', 'b'], resume: false },
     positionals: ['m'],
   });
-  const { values } = read('m', ...needed, '--count=7', '--share', '0.25', '--form', 'integer', '--methods', 'b', '--resume');
+  const { values } = read(
+    'm',
+    ...needed,
+    '--count=7',
+    '--share',
+    '0.25',
+    '--form',
+    'integer',
+    '--methods',
+    'b',
+    '--resume',
+  );
   expect(values).toMatchObject({ count: 7, share: 0.25, form: 'integer', methods: ['b'], resume: true });
 });
 

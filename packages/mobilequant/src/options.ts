@@ -2,7 +2,7 @@
  * Command-line options as data: how each is written, what it may be, what it means. `node:util` finds them, this gives them types,
  * defaults, and errors that say what is allowed.
  */
-import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { type ParseArgsConfig, parseArgs } from 'node:util';
 
 /** A mistake in how a command was called. */
 export class UsageError extends Error {
@@ -36,12 +36,18 @@ export function text(value: string, help: string, ...otherwise: unknown[]): Opti
 }
 
 /** One or more texts, or none. */
-export const texts = (value: string, help: string): Option<readonly string[]> => ({ value, help, many: true, read: (given) => given });
+export const texts = (value: string, help: string): Option<readonly string[]> => ({
+  value,
+  help,
+  many: true,
+  read: (given) => given,
+});
 
 /** One or more texts. */
 export const someTexts = (value: string, help: string): Option<readonly string[]> => ({
   ...texts(value, help),
-  read: (given, name) => (given.length > 0 ? given : fail(`${name}: expected ${value}, got nothing. It must be given.`)),
+  read: (given, name) =>
+    given.length > 0 ? given : fail(`${name}: expected ${value}, got nothing. It must be given.`),
 });
 
 /** A whole number from `least` up; see `text` for `otherwise`. */
@@ -50,12 +56,19 @@ export function integer<D>(value: string, help: string, least: number, otherwise
 export function integer(value: string, help: string, least: number, ...otherwise: unknown[]): Option<unknown> {
   return single(value, help, otherwise, (given, name) => {
     const x = /^\d+$/.test(given) ? Number(given) : Number.NaN;
-    return Number.isSafeInteger(x) && x >= least ? x : fail(`${name}: expected a whole number of at least ${least}, got '${given}'.`);
+    return Number.isSafeInteger(x) && x >= least
+      ? x
+      : fail(`${name}: expected a whole number of at least ${least}, got '${given}'.`);
   });
 }
 
 /** A number between two others; see `text` for `otherwise`. */
-export const number = <D>(value: string, help: string, [least, most]: readonly [number, number], otherwise: D): Option<number | D> =>
+export const number = <D>(
+  value: string,
+  help: string,
+  [least, most]: readonly [number, number],
+  otherwise: D,
+): Option<number | D> =>
   single<number | D>(value, help, [otherwise], (given, name) => {
     const x = given.trim() === '' ? Number.NaN : Number(given);
     return x >= least && x <= most ? x : fail(`${name}: expected a number from ${least} to ${most}, got '${given}'.`);
@@ -63,17 +76,29 @@ export const number = <D>(value: string, help: string, [least, most]: readonly [
 
 /** One of some words. */
 export const choice = <T extends string>(allowed: readonly T[], help: string, otherwise?: T): Option<T> =>
-  single(allowed.join('|'), help, otherwise === undefined ? [] : [otherwise], (given, name) => oneOf(allowed, given, name));
+  single(allowed.join('|'), help, otherwise === undefined ? [] : [otherwise], (given, name) =>
+    oneOf(allowed, given, name),
+  );
 
 /** Some of some words, separated by commas. */
-export const choices = <T extends string>(value: string, allowed: readonly T[], help: string, otherwise: readonly T[]): Option<readonly T[]> =>
+export const choices = <T extends string>(
+  value: string,
+  allowed: readonly T[],
+  help: string,
+  otherwise: readonly T[],
+): Option<readonly T[]> =>
   single(value, help, [otherwise], (given, name) => given.split(',').map((word) => oneOf(allowed, word, name)));
 
 function oneOf<T extends string>(allowed: readonly T[], given: string, name: string): T {
   return allowed.find((word) => word === given) ?? fail(`${name}: expected ${allowed.join(', ')}, got '${given}'.`);
 }
 
-function single<T>(value: string, help: string, otherwise: readonly T[], read: (given: string, name: string) => T): Option<T> {
+function single<T>(
+  value: string,
+  help: string,
+  otherwise: readonly T[],
+  read: (given: string, name: string) => T,
+): Option<T> {
   const shown = ['string', 'number'].includes(typeof otherwise[0]) ? ` (default ${otherwise[0]})` : '';
   return {
     value,
@@ -81,7 +106,9 @@ function single<T>(value: string, help: string, otherwise: readonly T[], read: (
     read(given, name) {
       if (given.length > 1) fail(`${name}: expected one value, got ${given.length}.`);
       if (given[0] !== undefined) return read(given[0], name);
-      return otherwise.length > 0 ? (otherwise[0] as T) : fail(`${name}: expected ${value}, got nothing. It must be given.`);
+      return otherwise.length > 0
+        ? (otherwise[0] as T)
+        : fail(`${name}: expected ${value}, got nothing. It must be given.`);
     },
   };
 }
@@ -112,15 +139,23 @@ export function readArguments<O extends Options>(
       else others.push(token.value);
     } else last = undefined;
   }
-  if (others.length > positionals.length) fail(`expected ${positionals.join(' ') || 'options only'}, got '${others[positionals.length]}' too.`);
-  if (others.length < positionals.length) fail(`expected ${positionals[others.length]} before the options, got nothing.`);
-  const values = Object.entries(options).map(([name, option]) => [name, option.read(given.get(name) ?? [], `--${name}`)]);
+  if (others.length > positionals.length)
+    fail(`expected ${positionals.join(' ') || 'options only'}, got '${others[positionals.length]}' too.`);
+  if (others.length < positionals.length)
+    fail(`expected ${positionals[others.length]} before the options, got nothing.`);
+  const values = Object.entries(options).map(([name, option]) => [
+    name,
+    option.read(given.get(name) ?? [], `--${name}`),
+  ]);
   return { values: Object.fromEntries(values) as OptionValues<O>, positionals: others };
 }
 
 function tokensOf(args: readonly string[], options: Options) {
   const config: ParseArgsConfig['options'] = Object.fromEntries(
-    Object.entries(options).map(([name, { value }]) => [name, { type: value === undefined ? ('boolean' as const) : ('string' as const), multiple: true }]),
+    Object.entries(options).map(([name, { value }]) => [
+      name,
+      { type: value === undefined ? ('boolean' as const) : ('string' as const), multiple: true },
+    ]),
   );
   try {
     return parseArgs({ args: [...args], options: config, allowPositionals: true, tokens: true }).tokens;
@@ -129,13 +164,21 @@ function tokensOf(args: readonly string[], options: Options) {
     if (!code.startsWith('ERR_PARSE_ARGS')) throw error;
     const unknown = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION';
     const [sentence = message] = message.split(/\.(?:\s|$)|\n/);
-    return fail(unknown ? `${sentence}. Options: ${Object.keys(options).map((name) => `--${name}`).join(', ')}.` : `${sentence}.`);
+    return fail(
+      unknown
+        ? `${sentence}. Options: ${Object.keys(options)
+            .map((name) => `--${name}`)
+            .join(', ')}.`
+        : `${sentence}.`,
+    );
   }
 }
 
 /** Options, one a line. */
 export function describeOptions(options: Options): string {
-  const left = Object.entries(options).map(([name, { value }]) => `  --${name}${value === undefined ? '' : ` ${value}`}`);
+  const left = Object.entries(options).map(
+    ([name, { value }]) => `  --${name}${value === undefined ? '' : ` ${value}`}`,
+  );
   const width = Math.min(34, Math.max(...left.map((line) => line.length)));
   return Object.values(options)
     .map(({ help }, i) => {

@@ -6,7 +6,13 @@ import type { JsonValue } from '@mobilequant/checkpoint/node';
 import type { Recipe } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { learningFile } from './learning-file.ts';
-import { type ModelSizes, QUANTIZATION_FILE, QuantizedDirectoryError, sizesOf, writeQuantized } from './quantized-directory.ts';
+import {
+  type ModelSizes,
+  QUANTIZATION_FILE,
+  QuantizedDirectoryError,
+  sizesOf,
+  writeQuantized,
+} from './quantized-directory.ts';
 import type { Model } from './read-model.ts';
 
 /** Where an unfinished run keeps its state, in the directory it is going to write. */
@@ -54,12 +60,21 @@ export async function quantizeDirectory(
   runtime: Runtime,
   directory: string,
   { model, recipe, method, calibration, training }: QuantizeDirectoryInput,
-  { epochs = 2, smoothing = {}, resume = false, saveEvery = 30, notes = {}, onProgress, signal }: QuantizeDirectoryOptions = {},
+  {
+    epochs = 2,
+    smoothing = {},
+    resume = false,
+    saveEvery = 30,
+    notes = {},
+    onProgress,
+    signal,
+  }: QuantizeDirectoryOptions = {},
 ): Promise<QuantizedDirectory> {
   const start = performance.now();
   const store = learningFile(join(directory, LEARNING_FILE));
   await checkOutput(directory);
-  if (resume) await store.load(); // a damaged state is found before anything is computed
+  if (resume)
+    await store.load(); // a damaged state is found before anything is computed
   else if (await store.exists()) {
     const advice = 'Resume it, delete that file, or choose another directory.';
     throw new QuantizedDirectoryError(directory, 'no unfinished run', LEARNING_FILE, advice);
@@ -74,7 +89,10 @@ export async function quantizeDirectory(
   const learns = method === 'omniquant' || method === 'mobilequant';
   const options = {
     calibration: `${calibration.length} × ${calibration[0]?.length ?? 0} tokens`,
-    ...(learns && { training: `${(training ?? calibration).length} × ${(training ?? calibration)[0]?.length ?? 0} tokens`, epochs }),
+    ...(learns && {
+      training: `${(training ?? calibration).length} × ${(training ?? calibration)[0]?.length ?? 0} tokens`,
+      epochs,
+    }),
     ...(method !== 'minmax' && { smoothing: { ...smoothing } }),
     ...notes,
   };
@@ -87,10 +105,20 @@ export async function quantizeDirectory(
 async function checkOutput(directory: string): Promise<void> {
   const entries = await readdir(directory).catch((error: NodeJS.ErrnoException): string[] => {
     if (error.code === 'ENOENT') return [];
-    throw new QuantizedDirectoryError(directory, 'a directory to write to', error.code ?? error.message, 'Choose another.');
+    throw new QuantizedDirectoryError(
+      directory,
+      'a directory to write to',
+      error.code ?? error.message,
+      'Choose another.',
+    );
   });
   const ours = entries.includes(QUANTIZATION_FILE) || entries.includes(LEARNING_FILE);
   if (entries.every((entry) => entry.startsWith(`.${LEARNING_FILE}.`)) || ours) return;
   const received = entries.slice(0, 5).join(', ') + (entries.length > 5 ? ', …' : '');
-  throw new QuantizedDirectoryError(directory, 'a new or empty directory, or one with a quantized model', received, 'Choose another.');
+  throw new QuantizedDirectoryError(
+    directory,
+    'a new or empty directory, or one with a quantized model',
+    received,
+    'Choose another.',
+  );
 }

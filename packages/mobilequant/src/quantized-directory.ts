@@ -4,7 +4,13 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openCheckpoint, readJsonIfThere, type Checkpoint, type JsonValue, writeCheckpoint } from '@mobilequant/checkpoint/node';
+import {
+  type Checkpoint,
+  type JsonValue,
+  openCheckpoint,
+  readJsonIfThere,
+  writeCheckpoint,
+} from '@mobilequant/checkpoint/node';
 import { type DecoderConfig, headName, parseConfig, type QuantizedModel, type Weights } from '@mobilequant/core';
 import { encodingsFromJson, encodingsToJson, groupCount, parseRecipe, recipeToJson } from '@mobilequant/quantizer';
 
@@ -76,10 +82,20 @@ export async function readQuantized(directory: string): Promise<QuantizedModel &
   const checkpoint = await openCheckpoint(directory);
   const json = await readJsonIfThere(join(directory, QUANTIZATION_FILE));
   if (!json) {
-    throw new QuantizedDirectoryError(directory, `a quantized model with ${QUANTIZATION_FILE}`, 'a float model', 'Run `mobilequant quantize` first.');
+    throw new QuantizedDirectoryError(
+      directory,
+      `a quantized model with ${QUANTIZATION_FILE}`,
+      'a float model',
+      'Run `mobilequant quantize` first.',
+    );
   }
   if (json['format'] !== FORMAT) {
-    throw new QuantizedDirectoryError(directory, `${QUANTIZATION_FILE} in format ${FORMAT}`, JSON.stringify(json['format']), 'Quantize again.');
+    throw new QuantizedDirectoryError(
+      directory,
+      `${QUANTIZATION_FILE} in format ${FORMAT}`,
+      JSON.stringify(json['format']),
+      'Quantize again.',
+    );
   }
   const config = { ...parseConfig(checkpoint.config), ...formOf(json['form'], directory) };
   const model = {
@@ -120,7 +136,12 @@ function formOf(json: JsonValue | undefined, directory: string): Form {
   const given = (json ?? {}) as Readonly<Record<string, JsonValue>>;
   for (const [key, allowed] of Object.entries(FORMS)) {
     if (!(allowed as readonly unknown[]).includes(given[key])) {
-      throw new QuantizedDirectoryError(directory, `form.${key} in ${QUANTIZATION_FILE} to be ${allowed.join(' or ')}`, JSON.stringify(given[key]), 'Quantize again.');
+      throw new QuantizedDirectoryError(
+        directory,
+        `form.${key} in ${QUANTIZATION_FILE} to be ${allowed.join(' or ')}`,
+        JSON.stringify(given[key]),
+        'Quantize again.',
+      );
     }
   }
   return given as unknown as Form;
@@ -134,12 +155,19 @@ function checkGroups({ weights, encodings }: QuantizedModel, directory: string):
     if (!encoding) continue;
     const groups = groupCount(weights.shape(name), encoding.spec.granularity, site);
     if (encoding.scale.length !== groups) {
-      throw new QuantizedDirectoryError(directory, `${groups} scales of '${site}'`, String(encoding.scale.length), 'The files are not of one model; quantize again.');
+      throw new QuantizedDirectoryError(
+        directory,
+        `${groups} scales of '${site}'`,
+        String(encoding.scale.length),
+        'The files are not of one model; quantize again.',
+      );
     }
   }
 }
 
 function toolVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
   return version;
 }

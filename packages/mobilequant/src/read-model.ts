@@ -20,10 +20,15 @@ export interface ReadModelOptions {
 }
 
 /** Opens a model by its directory or, if there is none, by its name on the Hugging Face hub. */
-export async function readModel(nameOrDirectory: string, { directory = '.', onProgress }: ReadModelOptions = {}): Promise<Model> {
+export async function readModel(
+  nameOrDirectory: string,
+  { directory = '.', onProgress }: ReadModelOptions = {},
+): Promise<Model> {
   const path = resolve(directory, nameOrDirectory);
   const local = existsSync(path);
-  const checkpoint = await openCheckpoint(await resolveModel(local ? path : nameOrDirectory, onProgress ? { onProgress } : {}));
+  const checkpoint = await openCheckpoint(
+    await resolveModel(local ? path : nameOrDirectory, onProgress ? { onProgress } : {}),
+  );
   const config = parseConfig(checkpoint.config);
   return { name: local ? basename(path) : nameOrDirectory, config, weights: checkpoint.weights, checkpoint };
 }

@@ -18,7 +18,8 @@ const text = (length: number): TokenSource => ({ kind: 'text', tokens: Int32Arra
 const starts = (samples: readonly Int32Array[]) => samples.map((sample) => sample[0]);
 
 /** One id a character. */
-const tokenizer = async () => ({ encode: (content: string) => Int32Array.from(content, (c) => c.charCodeAt(0)) }) as Tokenizer;
+const tokenizer = async () =>
+  ({ encode: (content: string) => Int32Array.from(content, (c) => c.charCodeAt(0)) }) as Tokenizer;
 const never = () => Promise.reject(new Error('not to be called'));
 
 const write = async (name: string, content: string): Promise<string> => {
@@ -67,14 +68,21 @@ test('ids are taken as they are, without a tokenizer', async () => {
   await writeSafetensors(file, [{ name: 'calib', dtype: 'int32', shape: [2, 3], data: () => data }]);
   const source = await readTokens([`${file}:calib`], never);
   expect(evenSamples(source, { samples: 1, tokens: 2 })).toEqual([Int32Array.of(1, 2)]);
-  expect(randomSamples(source, { samples: 2, tokens: 3, seed: 1 })).toEqual([Int32Array.of(1, 2, 3), Int32Array.of(4, 5, 6)]);
+  expect(randomSamples(source, { samples: 2, tokens: 3, seed: 1 })).toEqual([
+    Int32Array.of(1, 2, 3),
+    Int32Array.of(4, 5, 6),
+  ]);
   expect(() => evenSamples(source, { samples: 3, tokens: 3 })).toThrow('expected at least 3 rows of 3 ids, got 2 of 3');
-  await expect(readTokens([`${file}:train`], never)).rejects.toThrow("expected an int32 matrix 'train', got none. The file has calib.");
+  await expect(readTokens([`${file}:train`], never)).rejects.toThrow(
+    "expected an int32 matrix 'train', got none. The file has calib.",
+  );
 });
 
 test('files that hold no text are refused with what would do', async () => {
   await expect(readTokens([await write('a.pdf', 'x')], tokenizer)).rejects.toThrowErrorMatchingInlineSnapshot(
     `[SampleError: a.pdf: expected a file that holds text, got '.pdf'. Give a text (.txt, .raw, .md), documents (.jsonl), or ids (FILE.safetensors:NAME).]`,
   );
-  await expect(readTokens([await write('b.jsonl', '{"text":"a"}\n{"story":"b"}')], tokenizer)).rejects.toThrow('b.jsonl, line 2');
+  await expect(readTokens([await write('b.jsonl', '{"text":"a"}\n{"story":"b"}')], tokenizer)).rejects.toThrow(
+    'b.jsonl, line 2',
+  );
 });

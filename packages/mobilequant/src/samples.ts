@@ -39,7 +39,8 @@ export async function readTokens(files: readonly string[], tokenizer: () => Prom
 }
 
 /** All ids of a source, one after another. */
-export const allTokens = (source: TokenSource): Int32Array => (source.kind === 'text' ? source.tokens : concatenated(source.rows));
+export const allTokens = (source: TokenSource): Int32Array =>
+  source.kind === 'text' ? source.tokens : concatenated(source.rows);
 
 export interface SampleOptions {
   readonly samples: number;
@@ -59,7 +60,10 @@ export function evenSamples(source: TokenSource, { samples, tokens }: SampleOpti
 }
 
 /** Samples to learn from: windows at random places, which may overlap, the same for the same seed; or the first rows. */
-export function randomSamples(source: TokenSource, { samples, tokens, seed }: SampleOptions & { readonly seed: number }): Int32Array[] {
+export function randomSamples(
+  source: TokenSource,
+  { samples, tokens, seed }: SampleOptions & { readonly seed: number },
+): Int32Array[] {
   if (source.kind === 'rows') return firstRows(source.rows, samples, tokens);
   const places = checkLength(source.tokens, tokens).length - tokens + 1;
   const random = mulberry32(seed);
@@ -84,14 +88,24 @@ function firstRows(rows: readonly Int32Array[], samples: number, tokens: number)
   const short = rows.find((row) => row.length < tokens);
   if (rows.length < samples || short) {
     const received = `${rows.length} of ${short?.length ?? tokens}`;
-    throw new SampleError('samples', `at least ${samples} rows of ${tokens} ids`, received, 'Ask for fewer samples or tokens.');
+    throw new SampleError(
+      'samples',
+      `at least ${samples} rows of ${tokens} ids`,
+      received,
+      'Ask for fewer samples or tokens.',
+    );
   }
   return rows.slice(0, samples).map((row) => row.slice(0, tokens));
 }
 
 function checkLength(text: Int32Array, tokens: number): Int32Array {
   if (text.length >= tokens) return text;
-  throw new SampleError('samples', `a text of at least ${tokens} tokens`, String(text.length), 'Give more text, or shorten the samples.');
+  throw new SampleError(
+    'samples',
+    `a text of at least ${tokens} tokens`,
+    String(text.length),
+    'Give more text, or shorten the samples.',
+  );
 }
 
 async function readSource(file: string, tokenizer: () => Promise<Tokenizer>): Promise<TokenSource> {
@@ -108,7 +122,13 @@ async function readText(file: string): Promise<string> {
     throw new SampleError(basename(file), 'a file that holds text', `'${extension}'`, advice);
   }
   const content = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    throw new SampleError(file, 'a file', cause.code === 'ENOENT' ? 'no such file' : String(cause.code), 'Check the path.', { cause });
+    throw new SampleError(
+      file,
+      'a file',
+      cause.code === 'ENOENT' ? 'no such file' : String(cause.code),
+      'Check the path.',
+      { cause },
+    );
   });
   return extension === '.jsonl' ? documentsOf(content, file).join('\n\n') : content;
 }
@@ -123,7 +143,12 @@ function documentsOf(content: string, file: string): string[] {
       document = undefined;
     }
     if (typeof document === 'string') return [document];
-    throw new SampleError(`${basename(file)}, line ${i + 1}`, 'a JSON object with a text in "text"', line.slice(0, 40), 'One object a line.');
+    throw new SampleError(
+      `${basename(file)}, line ${i + 1}`,
+      'a JSON object with a text in "text"',
+      line.slice(0, 40),
+      'One object a line.',
+    );
   });
 }
 
@@ -132,7 +157,12 @@ async function readRows(file: string, name: string): Promise<Int32Array[]> {
   const entry = header.tensors.get(name);
   if (entry?.dtype !== 'int32' || entry.shape.length !== 2) {
     const received = entry ? `${entry.dtype} [${entry.shape.join(', ')}]` : 'none';
-    throw new SampleError(basename(file), `an int32 matrix '${name}'`, received, `The file has ${[...header.tensors.keys()].join(', ')}.`);
+    throw new SampleError(
+      basename(file),
+      `an int32 matrix '${name}'`,
+      received,
+      `The file has ${[...header.tensors.keys()].join(', ')}.`,
+    );
   }
   const ids = (await readStored(name)) as Int32Array;
   const [rows, tokens] = entry.shape as [number, number];

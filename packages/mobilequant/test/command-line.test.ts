@@ -21,21 +21,33 @@ const mobilequant = (...args: string[]) => run(directory, args);
 const CALIBRATION = ['--calibration', 'calibration.txt', '--samples', '4', '--tokens', '16', '--threads', '1'];
 const MEASURE = ['--data', 'test.txt', '--tokens', '16', '--windows', '3', '--threads', '1', '--json'];
 
-const quantize = (out: string, ...more: string[]) => mobilequant('quantize', 'model', '--recipe', 'w8a8', '--out', out, ...CALIBRATION, ...more);
+const quantize = (out: string, ...more: string[]) =>
+  mobilequant('quantize', 'model', '--recipe', 'w8a8', '--out', out, ...CALIBRATION, ...more);
 
 describe('from a model to an exported one', () => {
   test('quantize writes a model directory whose float, simulated and integer forms can be measured', async () => {
     const done = await quantize('minmax', '--method', 'minmax', '--json');
     expect(done.reports).toBe('');
-    expect(JSON.parse(done.out)).toMatchObject({ recipe: 'w8a8', method: 'minmax', directory: join(directory, 'minmax') });
+    expect(JSON.parse(done.out)).toMatchObject({
+      recipe: 'w8a8',
+      method: 'minmax',
+      directory: join(directory, 'minmax'),
+    });
 
-    const results = new Map<string, { tokenPerplexity: number; wordPerplexity: number; tokens: number; seconds: number }>();
+    const results = new Map<
+      string,
+      { tokenPerplexity: number; wordPerplexity: number; tokens: number; seconds: number }
+    >();
     for (const form of ['float', 'simulated', 'integer']) {
       results.set(form, JSON.parse((await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', form)).out));
     }
     const original = JSON.parse((await mobilequant('evaluate', 'model', ...MEASURE, '--form', 'float')).out);
     const perplexity = (form: string) => results.get(form)?.tokenPerplexity as number;
-    expect(results.get('float')).toMatchObject({ tokens: 45, seconds: expect.any(Number), wordPerplexity: expect.any(Number) });
+    expect(results.get('float')).toMatchObject({
+      tokens: 45,
+      seconds: expect.any(Number),
+      wordPerplexity: expect.any(Number),
+    });
     expect(perplexity('float')).toBe(original.tokenPerplexity);
     expect(perplexity('simulated')).not.toBe(perplexity('float'));
     expect(perplexity('simulated') / perplexity('float')).toBeCloseTo(1, 1);
@@ -43,8 +55,12 @@ describe('from a model to an exported one', () => {
   });
 
   test('export writes what evaluate can measure', async () => {
-    expect((await mobilequant('export', 'minmax', '--target', 'onnx', '--out', 'exported', '--tokens', '16')).status).toBe(0);
-    expect(await readdir(join(directory, 'exported'))).toEqual(expect.arrayContaining(['model.onnx', 'tokenizer.json']));
+    expect(
+      (await mobilequant('export', 'minmax', '--target', 'onnx', '--out', 'exported', '--tokens', '16')).status,
+    ).toBe(0);
+    expect(await readdir(join(directory, 'exported'))).toEqual(
+      expect.arrayContaining(['model.onnx', 'tokenizer.json']),
+    );
     const exported = JSON.parse((await mobilequant('evaluate', 'exported', ...MEASURE, '--form', 'integer')).out);
     const fresh = JSON.parse((await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', 'integer')).out);
     expect(exported.tokenPerplexity).toBe(fresh.tokenPerplexity);
@@ -60,11 +76,26 @@ describe('from a model to an exported one', () => {
   test('what was written says how it was made, without a path of this machine', async () => {
     const text = await readFile(join(directory, 'minmax', 'quantization.json'), 'utf8');
     expect(text).not.toContain(directory);
-    expect(JSON.parse(text)).toMatchObject({ format: 1, source: 'model', method: 'minmax', form: { norm: 'l2' }, recipe: { name: 'w8a8' } });
+    expect(JSON.parse(text)).toMatchObject({
+      format: 1,
+      source: 'model',
+      method: 'minmax',
+      form: { norm: 'l2' },
+      recipe: { name: 'w8a8' },
+    });
   });
 
   test('forms can be compared, and layers', async () => {
-    const { out } = await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', 'integer', '--compare', 'simulated', '--layers');
+    const { out } = await mobilequant(
+      'evaluate',
+      'minmax',
+      ...MEASURE,
+      '--form',
+      'integer',
+      '--compare',
+      'simulated',
+      '--layers',
+    );
     const { comparison, signalToNoise } = JSON.parse(out);
     expect(comparison).toMatchObject({ with: 'simulated', tokens: 48 });
     expect(comparison.agreement).toBeGreaterThan(0.9);
@@ -74,7 +105,17 @@ describe('from a model to an exported one', () => {
   test('a recipe of the user extends a built-in one', async () => {
     const recipe = { name: 'mine', extends: 'w8a8', rules: [{ site: 'model.layers.*.mlp.w2.input', spec: null }] };
     await writeFile(join(directory, 'mine.json'), JSON.stringify(recipe));
-    await mobilequant('quantize', 'model', '--recipe', 'mine.json', '--method', 'minmax', '--out', 'mine', ...CALIBRATION);
+    await mobilequant(
+      'quantize',
+      'model',
+      '--recipe',
+      'mine.json',
+      '--method',
+      'minmax',
+      '--out',
+      'mine',
+      ...CALIBRATION,
+    );
     const { encodings } = JSON.parse(await readFile(join(directory, 'mine', 'quantization.json'), 'utf8'));
     expect(encodings).toHaveProperty(['model.layers.0.mlp.w2.output']);
     expect(encodings).not.toHaveProperty(['model.layers.0.mlp.w2.input']);
@@ -86,7 +127,15 @@ describe('from a model to an exported one', () => {
       ...[...CALIBRATION, '--data', 'test.txt', '--windows', '2'],
     );
     expect(status).toBe(0);
-    expect(out.split('\n').map((line) => line.split('  ')[0])).toEqual(['perplexity', '-----------', 'float', 'min-max', 'MobileQuant', '', join(directory, 'all')]);
+    expect(out.split('\n').map((line) => line.split('  ')[0])).toEqual([
+      'perplexity',
+      '-----------',
+      'float',
+      'min-max',
+      'MobileQuant',
+      '',
+      join(directory, 'all'),
+    ]);
     expect(await readdir(join(directory, 'all', 'w8a8-mobilequant', 'onnx'))).toContain('model.onnx');
   });
 });
@@ -97,8 +146,14 @@ describe('mistakes', () => {
     [['quantize', 'model', '--reciep', 'w8a8'], "Unknown option '--reciep'. Options: --recipe"],
     [['quantize', 'model', '--recipe', 'w9a9', '--out', 'x', ...CALIBRATION], 'one of w8a8, w4a8'],
     [['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt'], '--out: expected DIR'],
-    [['quantize', 'model', '--recipe', 'w8a8', '--method', 'magic'], '--method: expected minmax, smoothquant, omniquant, mobilequant, got '],
-    [['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt', '--samples', '1.5'], '--samples: expected a whole number of at least 1'],
+    [
+      ['quantize', 'model', '--recipe', 'w8a8', '--method', 'magic'],
+      '--method: expected minmax, smoothquant, omniquant, mobilequant, got ',
+    ],
+    [
+      ['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt', '--samples', '1.5'],
+      '--samples: expected a whole number of at least 1',
+    ],
     [['evaluate', '--data', 'test.txt'], 'expected DIR before the options'],
     [['evaluate', 'model', 'more', '--data', 'test.txt'], "got 'more' too"],
   ])('%j ends with status 2 and says what is allowed', async (args, message) => {
@@ -112,7 +167,10 @@ describe('mistakes', () => {
     [['evaluate', 'nowhere', ...MEASURE], 'no such directory'],
     [['evaluate', 'model', ...MEASURE, '--form', 'simulated'], 'quantization.json'],
     [['evaluate', 'model', '--form', 'float', '--data', 'nothing.txt'], 'no such file'],
-    [['evaluate', 'model', '--form', 'float', '--data', 'test.txt', '--tokens', '1000'], 'a text of at least 1000 tokens, got 200'],
+    [
+      ['evaluate', 'model', '--form', 'float', '--data', 'test.txt', '--tokens', '1000'],
+      'a text of at least 1000 tokens, got 200',
+    ],
     [['quantize', 'model', '--recipe', 'w8a8', '--out', '.', ...CALIBRATION], 'expected a new or empty directory'],
   ])('%j ends with status 1 and one line', async (args, message) => {
     const { status, reports } = await mobilequant(...args);
@@ -126,8 +184,22 @@ describe('mistakes', () => {
   });
 
   test('a text with fewer windows than asked for is measured, and that is reported', async () => {
-    const { status, reports } = await mobilequant('evaluate', 'model', '--form', 'float', '--data', 'test.txt', '--tokens', '64', '--windows', '9');
-    expect({ status, reports }).toEqual({ status: 0, reports: 'The text has 3 windows of 64 tokens, 6 fewer than asked for.' });
+    const { status, reports } = await mobilequant(
+      'evaluate',
+      'model',
+      '--form',
+      'float',
+      '--data',
+      'test.txt',
+      '--tokens',
+      '64',
+      '--windows',
+      '9',
+    );
+    expect({ status, reports }).toEqual({
+      status: 0,
+      reports: 'The text has 3 windows of 64 tokens, 6 fewer than asked for.',
+    });
   });
 });
 

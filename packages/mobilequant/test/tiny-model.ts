@@ -37,7 +37,10 @@ export async function writeTinyModel(directory: string): Promise<void> {
   const random = mulberry32(5);
   const tensors = Object.entries(shapes()).map(([name, shape]) => {
     const size = shape.length === 1 ? 0.1 : 1.5 / Math.sqrt(shape[1] as number);
-    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (shape.length === 1 ? 1 : 0) + size * (2 * random() - 1));
+    const data = Float32Array.from(
+      { length: shape.reduce((a, b) => a * b, 1) },
+      () => (shape.length === 1 ? 1 : 0) + size * (2 * random() - 1),
+    );
     return { name: toHuggingFace(name), dtype: 'float32' as const, shape, data: () => data };
   });
   await writeSafetensors(join(directory, 'model.safetensors'), tensors, { format: 'pt' });
@@ -47,7 +50,9 @@ export async function writeTinyModel(directory: string): Promise<void> {
 export function tinyText(characters: number, seed: number): string {
   const random = mulberry32(seed);
   const letters = 'etaoinshrdlucmfw';
-  return Array.from({ length: characters }, () => (random() < 0.2 ? ' ' : letters[Math.floor(random() * letters.length)])).join('');
+  return Array.from({ length: characters }, () =>
+    random() < 0.2 ? ' ' : letters[Math.floor(random() * letters.length)],
+  ).join('');
 }
 
 function shapes(): Record<string, number[]> {
@@ -62,6 +67,12 @@ function shapes(): Record<string, number[]> {
     'mlp.w3.weight': [FFN, HIDDEN],
     'mlp.w2.weight': [HIDDEN, FFN],
   };
-  const layers = Array.from({ length: LAYERS }, (_, i) => Object.entries(layer).map(([name, shape]) => [`model.layers.${i}.${name}`, shape]));
-  return { 'model.embed_tokens.weight': [CHARACTERS.length, HIDDEN], ...Object.fromEntries(layers.flat()), 'model.norm.weight': [HIDDEN] };
+  const layers = Array.from({ length: LAYERS }, (_, i) =>
+    Object.entries(layer).map(([name, shape]) => [`model.layers.${i}.${name}`, shape]),
+  );
+  return {
+    'model.embed_tokens.weight': [CHARACTERS.length, HIDDEN],
+    ...Object.fromEntries(layers.flat()),
+    'model.norm.weight': [HIDDEN],
+  };
 }

@@ -1,7 +1,7 @@
 /** `mobilequant all`: from a float model to quantized and exported ones, and a table of what they are worth. */
 import { METHODS } from '@mobilequant/calibration';
 import { alignedTable } from '@mobilequant/evaluator';
-import { checkStopped, command, type Command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
+import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
 import { compareMethods, comparisonTable } from '../compare-methods.ts';
 import { choices, flag, integer, text } from '../options.ts';
 import { progressTo } from '../progress.ts';
@@ -28,13 +28,19 @@ export const all: Command = command({
   async run(values, [name], surroundings) {
     const { print, report, signal } = surroundings;
     const directory = pathFrom(surroundings, values.out);
-    const recipes = await Promise.all(values.recipes.split(',').map((recipe) => openRecipe(recipe, '--recipes', surroundings)));
+    const recipes = await Promise.all(
+      values.recipes.split(',').map((recipe) => openRecipe(recipe, '--recipes', surroundings)),
+    );
     const model = await openModel(name as string, surroundings);
     const tokenizer = () => model.checkpoint.tokenizer();
     const samples = await samplesFor(model, values, surroundings);
     const text = allTokens(await readTokens([pathFrom(surroundings, values.data)], tokenizer));
     const { decode } = await tokenizer();
-    const window = { tokens: values.window ?? values.tokens, windows: values.windows, decode: (ids: Int32Array) => decode(ids) };
+    const window = {
+      tokens: values.window ?? values.tokens,
+      windows: values.windows,
+      decode: (ids: Int32Array) => decode(ids),
+    };
     const progress = progressTo(surroundings);
     const found = await compareMethods(
       runtimeFrom(values),

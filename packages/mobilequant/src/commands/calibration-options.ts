@@ -21,7 +21,10 @@ export const calibrationOptions: {
   readonly alpha: Option<number>;
   readonly variant: Option<'modified' | 'original'>;
 } = {
-  calibration: someTexts('FILE…', 'text (.txt, .raw, .md, .jsonl) or ids (FILE.safetensors:NAME) for ranges and scales'),
+  calibration: someTexts(
+    'FILE…',
+    'text (.txt, .raw, .md, .jsonl) or ids (FILE.safetensors:NAME) for ranges and scales',
+  ),
   samples: integer('N', 'calibration samples', 1, 32),
   tokens: integer('T', 'tokens of a sample', 2, 512),
   learn: texts('FILE…', 'what to learn from (default: the calibration files)'),
@@ -52,24 +55,48 @@ export async function openRecipe(nameOrFile: string, option: string, { directory
 /** The samples that the options ask for. */
 export async function samplesFor(
   { checkpoint, config }: Model,
-  { calibration, samples, tokens, learn, 'learn-samples': learnSamples = samples, 'learn-tokens': learnTokens = tokens, seed }: CalibrationValues,
+  {
+    calibration,
+    samples,
+    tokens,
+    learn,
+    'learn-samples': learnSamples = samples,
+    'learn-tokens': learnTokens = tokens,
+    seed,
+  }: CalibrationValues,
   surroundings: Surroundings,
 ): Promise<Pick<Required<QuantizeDirectoryInput>, 'calibration' | 'training'>> {
-  const read = (files: readonly string[]) => readTokens(files.map((file) => pathFrom(surroundings, file)), () => checkpoint.tokenizer());
+  const read = (files: readonly string[]) =>
+    readTokens(
+      files.map((file) => pathFrom(surroundings, file)),
+      () => checkpoint.tokenizer(),
+    );
   const source = await read(calibration);
   if (source.kind === 'text' && source.tokens.length < samples * tokens) {
-    surroundings.report(`The calibration text has ${source.tokens.length} tokens, fewer than ${samples} × ${tokens}: samples overlap.`);
+    surroundings.report(
+      `The calibration text has ${source.tokens.length} tokens, fewer than ${samples} × ${tokens}: samples overlap.`,
+    );
   }
   const longest = Math.max(tokens, learnTokens);
-  if (longest > config.maxPositions) surroundings.report(`Samples of ${longest} tokens are longer than the model's ${config.maxPositions} positions.`);
+  if (longest > config.maxPositions)
+    surroundings.report(`Samples of ${longest} tokens are longer than the model's ${config.maxPositions} positions.`);
   return {
     calibration: evenSamples(source, { samples, tokens }),
-    training: randomSamples(learn.length > 0 ? await read(learn) : source, { samples: learnSamples, tokens: learnTokens, seed }),
+    training: randomSamples(learn.length > 0 ? await read(learn) : source, {
+      samples: learnSamples,
+      tokens: learnTokens,
+      seed,
+    }),
   };
 }
 
 /** How to learn, as the options say. */
-export const learningOptions = ({ epochs, alpha, variant, seed }: CalibrationValues): {
+export const learningOptions = ({
+  epochs,
+  alpha,
+  variant,
+  seed,
+}: CalibrationValues): {
   readonly epochs: number;
   readonly smoothing: { readonly alpha: number; readonly variant: 'modified' | 'original' };
   readonly notes: { readonly seed: number };

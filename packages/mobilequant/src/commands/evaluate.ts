@@ -2,8 +2,8 @@
 import { readTokenizer } from '@mobilequant/checkpoint/node';
 import { cachedWeights, createDecoder, type LanguageModel, simulatedReading } from '@mobilequant/core';
 import { compareModels, formatNumber, layerSignalToNoise, perplexity, windowsOf } from '@mobilequant/evaluator';
-import { checkStopped, command, type Command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { type Form, FORMS, openForm } from '../forms.ts';
+import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
+import { FORMS, type Form, openForm } from '../forms.ts';
 import { choice, flag, integer, text } from '../options.ts';
 import { duration } from '../progress.ts';
 import { readQuantized } from '../quantized-directory.ts';
@@ -46,24 +46,41 @@ export const evaluate: Command = command({
       ...(tokenizer && { decode: (ids) => tokenizer.decode(ids) }),
       onWindow(score, done, total) {
         checkStopped(signal);
-        status(`${form}: ${done} of ${total} windows, perplexity of the last ${formatNumber(Math.exp(score.negativeLogLikelihood / score.tokens))}`);
+        status(
+          `${form}: ${done} of ${total} windows, perplexity of the last ${formatNumber(Math.exp(score.negativeLogLikelihood / score.tokens))}`,
+        );
       },
     });
-    if (result.missingWindows > 0) report(`The text has ${parts.length} windows of ${tokens} tokens, ${result.missingWindows} fewer than asked for.`);
+    if (result.missingWindows > 0)
+      report(
+        `The text has ${parts.length} windows of ${tokens} tokens, ${result.missingWindows} fewer than asked for.`,
+      );
     const comparison = compare === 'none' ? undefined : await comparisonWith(model);
     await model.release?.();
     const signalToNoise = layers ? await layerwise() : undefined;
 
     const { tokenPerplexity, wordPerplexity, words, seconds } = result;
-    const found = { form, tokenPerplexity, wordPerplexity, tokens: result.tokens, words, windows: parts.length, seconds };
+    const found = {
+      form,
+      tokenPerplexity,
+      wordPerplexity,
+      tokens: result.tokens,
+      words,
+      windows: parts.length,
+      seconds,
+    };
     if (json) {
       print(JSON.stringify({ ...found, ...(comparison && { comparison }), ...(signalToNoise && { signalToNoise }) }));
       return;
     }
-    print(`${form}: token perplexity ${formatNumber(tokenPerplexity)}, word perplexity ${wordPerplexity === undefined ? '–' : formatNumber(wordPerplexity)}, ${result.tokens} tokens in ${duration(seconds)}`);
+    print(
+      `${form}: token perplexity ${formatNumber(tokenPerplexity)}, word perplexity ${wordPerplexity === undefined ? '–' : formatNumber(wordPerplexity)}, ${result.tokens} tokens in ${duration(seconds)}`,
+    );
     if (comparison) {
       const { agreement, divergence, logitError } = comparison;
-      print(`against ${compare}: ${formatNumber(100 * agreement)} % equal likeliest tokens, divergence ${formatNumber(divergence)}, logit error ${formatNumber(logitError)}`);
+      print(
+        `against ${compare}: ${formatNumber(100 * agreement)} % equal likeliest tokens, divergence ${formatNumber(divergence)}, logit error ${formatNumber(logitError)}`,
+      );
     }
     if (signalToNoise) print(`signal to noise by layer, dB: ${signalToNoise.map((db) => db.toFixed(1)).join(' ')}`);
 
@@ -82,7 +99,10 @@ export const evaluate: Command = command({
     async function layerwise() {
       const { config, weights, encodings } = await readQuantized(directory);
       const cached = cachedWeights(weights);
-      const [float, simulated] = [createDecoder(runtime, config, cached), createDecoder(runtime, config, cached, { reading: simulatedReading(encodings) })];
+      const [float, simulated] = [
+        createDecoder(runtime, config, cached),
+        createDecoder(runtime, config, cached, { reading: simulatedReading(encodings) }),
+      ];
       const ratios = await layerSignalToNoise(float, simulated, parts.slice(0, 4));
       await Promise.all([float.release(), simulated.release()]);
       return ratios;

@@ -1,6 +1,6 @@
 /** `mobilequant export`: a quantized directory in, what a device runs out. */
 import { onnxTarget } from '@mobilequant/exporter';
-import { command, type Command, pathFrom } from '../command.ts';
+import { type Command, command, pathFrom } from '../command.ts';
 import { exportDirectory } from '../export-directory.ts';
 import { choice, flag, integer, text } from '../options.ts';
 import { size } from '../progress.ts';
@@ -12,17 +12,33 @@ export const exportCommand: Command = command({
   summary: 'export a quantized directory for a device',
   positionals: ['DIR'],
   options: {
-    target: choice(TARGETS.map(({ name }) => name), 'for what', onnxTarget.name),
+    target: choice(
+      TARGETS.map(({ name }) => name),
+      'for what',
+      onnxTarget.name,
+    ),
     out: text('DIR', 'directory to write'),
-    tokens: integer('T', 'tokens of the texts that the exported model takes (default 512, or what the model has)', 1, undefined),
+    tokens: integer(
+      'T',
+      'tokens of the texts that the exported model takes (default 512, or what the model has)',
+      1,
+      undefined,
+    ),
     json: flag('print the result as one JSON object'),
   },
   notes: TARGETS.map(({ name, description }) => `${name}: ${description}.`).join('\n'),
   async run({ target: name, out, tokens, json }, [from], surroundings) {
     const target = TARGETS.find((candidate) => candidate.name === name) ?? onnxTarget;
     const directory = pathFrom(surroundings, out);
-    const files = await exportDirectory(pathFrom(surroundings, from as string), directory, { target, ...(tokens !== undefined && { tokens }) });
+    const files = await exportDirectory(pathFrom(surroundings, from as string), directory, {
+      target,
+      ...(tokens !== undefined && { tokens }),
+    });
     const bytes = [...files.values()].reduce((sum, b) => sum + b, 0);
-    surroundings.print(json ? JSON.stringify({ directory, target: name, bytes, files: Object.fromEntries(files) }) : `${directory}: ${name}, ${size(bytes)}`);
+    surroundings.print(
+      json
+        ? JSON.stringify({ directory, target: name, bytes, files: Object.fromEntries(files) })
+        : `${directory}: ${name}, ${size(bytes)}`,
+    );
   },
 });

@@ -1,7 +1,7 @@
 /** `mobilequant quantize`: a float model in, a quantized directory out. */
 import { InterruptedError, METHODS } from '@mobilequant/calibration';
 import { recipes } from '@mobilequant/quantizer';
-import { checkStopped, command, type Command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
+import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
 import { choice, flag, integer, text } from '../options.ts';
 import { duration, progressTo, size } from '../progress.ts';
 import { quantizeDirectory } from '../quantize-directory.ts';
@@ -33,16 +33,21 @@ export const quantize: Command = command({
     const model = await openModel(name as string, surroundings);
     const samples = await samplesFor(model, values, surroundings);
     const progress = progressTo(surroundings);
-    const result = await quantizeDirectory(runtimeFrom(values), directory, { model, recipe, method: values.method, ...samples }, {
-      ...learningOptions(values),
-      resume: values.resume,
-      saveEvery: values['save-every'],
-      signal,
-      onProgress(state) {
-        progress(state);
-        if (state.stage === 'statistics') checkStopped(signal);
+    const result = await quantizeDirectory(
+      runtimeFrom(values),
+      directory,
+      { model, recipe, method: values.method, ...samples },
+      {
+        ...learningOptions(values),
+        resume: values.resume,
+        saveEvery: values['save-every'],
+        signal,
+        onProgress(state) {
+          progress(state);
+          if (state.stage === 'statistics') checkStopped(signal);
+        },
       },
-    }).catch((error: unknown) => {
+    ).catch((error: unknown) => {
       if ((error as Error).name !== InterruptedError.name) throw error;
       throw Object.assign(error as Error, { message: `${(error as Error).message} (--resume, with the same options)` });
     });
