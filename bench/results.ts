@@ -1,17 +1,20 @@
 /**
  * The table of methods × recipes on one model: perplexity simulated and in integers, error against float, time, memory.
  *
- *     pnpm bench results MODEL IDS.safetensors [--recipes a,b] [--methods a,b] [--epochs n] [--threads n] [--out FILE]
+ *     pnpm bench results MODEL IDS.safetensors [--recipes a,b] [--methods a,b] [--epochs n] [--threads n] [--integer] [--out FILE]
  *
  * IDS holds int32 `[rows, tokens]`: `eval`, `calib`, `train`. Rows are texts of their own; the first token is not scored.
  * Learned rows use `train` in order, batch 1.
  */
 import { parseArgs } from 'node:util';
 import { appendFile } from 'node:fs/promises';
-import { type Method, METHODS, type MethodOptions, quantizeBy, quantizedForm } from '@mobilequant/calibration';
+import { basename } from 'node:path';
+import { collectStatistics, type Method, METHODS, type PreparedModel, prepareModel, quantizedForm, quantizePrepared } from '@mobilequant/calibration';
 import { openCheckpoint, readSafetensors } from '@mobilequant/checkpoint/node';
-import { cachedWeights, createDecoder, type Decoder, parseConfig, simulatedReading, type Weights } from '@mobilequant/core';
-import { recipeByName } from '@mobilequant/quantizer';
+import { cachedWeights, createDecoder, type Decoder, languageModel, parseConfig, simulatedReading } from '@mobilequant/core';
+import { perplexity } from '@mobilequant/evaluator';
+import { exportOnnx, integerModel } from '@mobilequant/exporter';
+import { type Recipe, recipeByName } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 
 const { positionals, values } = parseArgs({
@@ -23,13 +26,13 @@ const { positionals, values } = parseArgs({
     epochs: { type: 'string', default: '2' },
     threads: { type: 'string', default: '2' },
     variant: { type: 'string', default: 'modified' },
+    integer: { type: 'boolean', default: false },
     out: { type: 'string' },
   },
 });
 const [model, idsFile] = positionals as [string, string];
 const runtime = nodeRuntime({ threads: Number(values.threads) });
 const checkpoint = await openCheckpoint(model);
-const config = parseConfig(checkpoint.config);
 const ids = await readSafetensors(idsFile);
 const rows = (name: string): Int32Array[] => {
   const tensor = ids.tensors.get(name);
@@ -42,54 +45,60 @@ const print = async (line: string): Promise<void> => {
   if (values.out) await appendFile(values.out, `${line}\n`);
 };
 
-interface Score {
-  readonly perplexity: number;
-  readonly hidden: readonly Float32Array[];
-}
+const config = quantizedForm(parseConfig(checkpoint.config));
+const evaluation = rows('eval');
+const tokens = evaluation[0]?.length as number;
+const text = Int32Array.from(evaluation.flatMap((row) => [...row]));
+const windows = { tokens, windows: evaluation.length };
 
-async function score(decoder: Decoder): Promise<Score> {
-  let total = 0;
-  let scored = 0;
+/** The outputs of the last block on the evaluation rows. */
+async function hiddenOf(decoder: Decoder): Promise<Float32Array[]> {
   const hidden: Float32Array[] = [];
-  for (const row of rows('eval')) {
-    const x = await decoder.hidden(row);
-    const nll = await decoder.negativeLogLikelihood(x.subarray(0, x.length - config.hidden), row.subarray(1));
-    total += nll.reduce((a, b) => a + b, 0);
-    scored += nll.length;
-    hidden.push(x);
-  }
-  await decoder.release();
-  return { perplexity: Math.exp(total / scored), hidden };
+  for (const row of evaluation) hidden.push(await decoder.hidden(row));
+  return hidden;
 }
 
 const meanSquare = (a: readonly Float32Array[], b: readonly Float32Array[]): number => {
-  let sum = 0;
-  let count = 0;
-  a.forEach((row, r) => row.forEach((value, i) => {
-    sum += (value - (b[r]?.[i] as number)) ** 2;
-    count++;
-  }));
-  return sum / count;
+  const sums = a.map((row, r) => row.reduce((sum, value, i) => sum + (value - (b[r]?.[i] as number)) ** 2, 0) / row.length);
+  return sums.reduce((x, y) => x + y) / sums.length;
 };
 
-const weights: Weights = checkpoint.weights;
-const float = await score(createDecoder(runtime, quantizedForm(config), cachedWeights(weights)));
-await print(`| method | recipe | perplexity | hidden MSE | seconds |\n|---|---|---|---|---|`);
-await print(`| float | - | ${float.perplexity.toFixed(2)} | | |`);
+const floatDecoder = createDecoder(runtime, config, cachedWeights(checkpoint.weights));
+const float = { hidden: await hiddenOf(floatDecoder), ...(await perplexity(languageModel(floatDecoder), text, windows)) };
+await floatDecoder.release();
+await print(`Model ${basename(model)}, ${windows.windows} windows of ${tokens} tokens. Learned rows: ${values.epochs} epochs.\n`);
+await print('| recipe | method | simulated | integer | hidden MSE | seconds |\n|---|---|---|---|---|---|');
+await print(`| - | float | ${float.tokenPerplexity.toFixed(2)} | | | |`);
+
+const statistics = await collectStatistics(runtime, config, cachedWeights(checkpoint.weights), rows('calib'), { head: false });
+const plain = await prepareModel(runtime, config, checkpoint.weights, rows('calib'), { smoothing: false, statistics });
+const smoothings: Record<string, Promise<PreparedModel>> = {};
+
+/** Recipes with equal conventions start from the same smoothed model. */
+function smoothed({ conventions }: Recipe): Promise<PreparedModel> {
+  const smoothing = { variant: values.variant as 'modified', groupedHeads: conventions === 'exact' };
+  smoothings[conventions] ??= prepareModel(runtime, config, checkpoint.weights, rows('calib'), { smoothing, statistics });
+  return smoothings[conventions];
+}
+
 for (const name of values.recipes.split(',')) {
+  const recipe = recipeByName(name);
   for (const method of values.methods.split(',') as Method[]) {
+    const prepared = method === 'minmax' ? plain : await smoothed(recipe);
     const start = performance.now();
-    const options: MethodOptions = { epochs: Number(values.epochs), smoothing: { variant: values.variant as 'modified' } };
-    const { model: quantized } = await quantizeBy(
-      runtime,
-      { config, weights, recipe: recipeByName(name), method, calibration: rows('calib'), training: rows('train') },
-      options,
-    );
+    const { model: quantized } = await quantizePrepared(runtime, prepared, recipe, method, rows('train'), { epochs: Number(values.epochs) });
     const seconds = (performance.now() - start) / 1000;
-    const simulated = createDecoder(runtime, quantized.config, cachedWeights(quantized.weights), { reading: simulatedReading(quantized.encodings) });
-    const { perplexity, hidden } = await score(simulated);
-    await print(`| ${method} | ${name} | ${perplexity.toFixed(2)} | ${meanSquare(hidden, float.hidden).toFixed(1)} | ${seconds.toFixed(0)} |`);
+    const decoder = createDecoder(runtime, config, quantized.weights, { reading: simulatedReading(quantized.encodings) });
+    const error = meanSquare(await hiddenOf(decoder), float.hidden);
+    const simulated = await perplexity(languageModel(decoder), text, windows);
+    await decoder.release();
+    let integers = '';
+    if (values.integer) {
+      const integer = await integerModel(runtime, await exportOnnx(quantized, { tokens, queryChunk: 128 }));
+      integers = (await perplexity(integer, text, windows)).tokenPerplexity.toFixed(2);
+      await integer.release?.();
+    }
+    await print(`| ${name} | ${method} | ${simulated.tokenPerplexity.toFixed(2)} | ${integers} | ${error.toFixed(1)} | ${seconds.toFixed(0)} |`);
   }
 }
-const { rss } = process.memoryUsage();
-await print(`\npeak memory ${(process.resourceUsage().maxRSS / 2 ** 20).toFixed(2)} GiB, now ${(rss / 2 ** 30).toFixed(2)} GiB`);
+await print(`\nPeak memory ${(process.resourceUsage().maxRSS / 2 ** 20).toFixed(2)} GiB.`);

@@ -7,8 +7,12 @@ export {
   type MethodInput,
   type MethodOptions,
   METHODS,
+  type PreparedModel,
+  type PrepareOptions,
+  prepareModel,
   quantizeBy,
   quantizedForm,
+  quantizePrepared,
 } from './methods.ts';
 export {
   type ChannelStatistics,

@@ -7,7 +7,7 @@
  *     mobilequant  + LET, LWC and LRL, end to end
  */
 import { cachedWeights, type DecoderConfig, type Weights } from '@mobilequant/core';
-import { type Recipe, resolveRecipe } from '@mobilequant/quantizer';
+import { type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import type { LearningTargets, ParameterGroup } from './learnables.ts';
 import type { LearningInput, LearningOptions, Learned } from './learning.ts';
@@ -17,7 +17,7 @@ import type { OnProgress } from './progress.ts';
 import { fuseLearned, type QuantizeInput, quantizeModel, type QuantizeResult, withKnownRanges } from './quantize-model.ts';
 import type { LearningRate } from './schedule.ts';
 import { smooth, type SmoothQuantOptions } from './smooth-quant.ts';
-import { collectStatistics, rangesOf } from './statistics.ts';
+import { collectStatistics, rangesOf, type Statistics } from './statistics.ts';
 
 export const METHODS = ['minmax', 'smoothquant', 'omniquant', 'mobilequant'] as const;
 
@@ -60,26 +60,63 @@ export function defaultRates(recipe: Recipe): Record<ParameterGroup, LearningRat
   return { let: { from: 1e-3, to: 1e-4 }, lwc, lrl };
 }
 
+/** A model ready to be quantized or learned from: (smoothed) weights behind a cache, and its calibrated ranges. */
+export interface PreparedModel {
+  readonly config: DecoderConfig;
+  readonly weights: Weights;
+  readonly ranges: ReadonlyMap<string, Range>;
+}
+
+export interface PrepareOptions {
+  /** Channel scales; `false` leaves the model as it is. */
+  readonly smoothing?: SmoothQuantOptions | false;
+  /** Statistics of the float model, if they are known already. */
+  readonly statistics?: Statistics;
+  readonly onProgress?: OnProgress;
+}
+
+/** Observes a model on calibration text, smooths it, and observes again. One copy of the weights at a time. */
+export async function prepareModel(
+  executor: Executor,
+  checkpointConfig: DecoderConfig,
+  weights: Weights,
+  calibration: readonly Int32Array[],
+  { smoothing = {}, statistics, onProgress }: PrepareOptions = {},
+): Promise<PreparedModel> {
+  const config = quantizedForm(checkpointConfig);
+  const options = { head: false, ...(onProgress && { onProgress }) };
+  const observed = statistics ?? (await collectStatistics(executor, config, cachedWeights(weights), calibration, options));
+  if (smoothing === false) return { config, weights, ranges: rangesOf(observed) };
+  const smoothed = cachedWeights(smooth(executor, config, weights, observed, smoothing));
+  return { config, weights: smoothed, ranges: rangesOf(await collectStatistics(executor, config, smoothed, calibration, options)) };
+}
+
 /** Quantizes a model by a method. */
 export async function quantizeBy(
   executor: Executor,
-  { config: checkpointConfig, weights, recipe, method, calibration, training = calibration }: MethodInput,
+  { config, weights, recipe, method, calibration, training = calibration }: MethodInput,
   options: MethodOptions = {},
 ): Promise<QuantizeResult> {
-  const config = quantizedForm(checkpointConfig);
-  const { onProgress } = options;
-  const observe = (observed: Weights) => collectStatistics(executor, config, observed, calibration, { head: false, ...(onProgress && { onProgress }) });
-
-  // One copy of the weights at a time: each stage reads through a cache of its own.
-  const statistics = await observe(cachedWeights(weights));
-  if (method === 'minmax') {
-    return quantizeModel({ config, weights, recipe, ranges: withKnownRanges(rangesOf(statistics), recipe) });
-  }
+  const { smoothing, onProgress } = options;
   const groupedHeads = recipe.conventions === 'exact';
-  const smoothed = cachedWeights(smooth(executor, config, weights, statistics, { groupedHeads, ...options.smoothing }));
-  const ranges = withKnownRanges(rangesOf(await observe(smoothed)), recipe);
-  const input: LearningInput = { config, weights: smoothed, recipe, ranges, samples: training };
-  if (method === 'smoothquant') return quantizeModel(input);
+  const prepared = await prepareModel(executor, config, weights, calibration, {
+    smoothing: method === 'minmax' ? false : { groupedHeads, ...smoothing },
+    ...(onProgress && { onProgress }),
+  });
+  return quantizePrepared(executor, prepared, recipe, method, training, options);
+}
+
+/** The rest of `quantizeBy`: learn, if the method does, and choose encodings. */
+export async function quantizePrepared(
+  executor: Executor,
+  { config, weights, ranges }: PreparedModel,
+  recipe: Recipe,
+  method: Method,
+  training: readonly Int32Array[],
+  options: Partial<LearningOptions> = {},
+): Promise<QuantizeResult> {
+  const input: LearningInput = { config, weights, recipe, ranges: withKnownRanges(ranges, recipe), samples: training };
+  if (method === 'minmax' || method === 'smoothquant') return quantizeModel(input);
   return quantizeModel(await learnAndFuse(executor, method, input, options));
 }
 
