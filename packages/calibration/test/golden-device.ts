@@ -4,8 +4,9 @@
 import { block, type BlockContext, type BlockWeights, type DecoderConfig, headName, type KeysValues, logits, readLayer, type Weights } from '@mobilequant/core';
 import type { Runtime, Value, Values } from '@mobilequant/tracer';
 import type * as tf from '@tensorflow/tfjs';
+import { evaluate, type How } from './evaluate.ts';
 import type { GoldenTensor } from './golden-case.ts';
-import { evaluate, type How } from './golden-runs.ts';
+
 
 export interface DeviceInput {
   readonly config: DecoderConfig;

@@ -9,13 +9,12 @@ import {
   contextValues,
   type DecoderConfig,
   readLayer,
-  specsOf,
   type Tap,
   type Weights,
 } from '@mobilequant/core';
 import { type QuantizerSpec, type Range, type Recipe, recipeByName, resolveRecipe, type Rule } from '@mobilequant/quantizer';
-import { type Runtime, trace, type Value, type Values } from '@mobilequant/tracer';
-import * as tf from '@tensorflow/tfjs';
+import type { Runtime, Value } from '@mobilequant/tracer';
+import type * as tf from '@tensorflow/tfjs';
 import { layerPrograms, type LayerPrograms } from '../src/layer-programs.ts';
 import { initialLearnables, learningTap, type LearningTargets } from '../src/learnables.ts';
 import type { LearningInput } from '../src/learning.ts';
@@ -23,6 +22,7 @@ import { quantizedForm } from '../src/methods.ts';
 import { withKnownRanges } from '../src/quantize-model.ts';
 import { smooth, type SmoothQuantOptions } from '../src/smooth-quant.ts';
 import { collectStatistics, rangesOf, type Statistics } from '../src/statistics.ts';
+import { evaluate, type How } from './evaluate.ts';
 import type { GoldenCase } from './golden-case.ts';
 
 /** Nothing is learned: quantization alone. */
@@ -95,24 +95,6 @@ export async function hiddenBy(programs: LayerPrograms, config: DecoderConfig, w
   let x: Value = { data: await weights.readRows('model.embed_tokens.weight', tokens), shape: [tokens.length, config.hidden] };
   for (let layer = 0; layer < config.layers; layer++) x = await programs.forward(layer, x, programs.learnables(layer));
   return x.data as Float32Array;
-}
-
-/** How one layer is run: as tfjs operations, or as the graph they leave. */
-export type How = 'eager on tfjs' | 'traced on onnxruntime';
-
-/** Runs a function of named tensors. */
-export async function evaluate(how: How, runtime: Runtime, fn: (inputs: Record<string, tf.Tensor>) => Record<string, tf.Tensor>, values: Values): Promise<Record<string, Float32Array>> {
-  if (how === 'traced on onnxruntime') {
-    const program = await runtime.compile(trace(fn, specsOf(values)));
-    const results = await program.run(values);
-    await program.release();
-    return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, data as Float32Array]));
-  }
-  await tf.setBackend('cpu');
-  return tf.tidy(() => {
-    const inputs = Object.fromEntries(Object.entries(values).map(([name, { data, shape }]) => [name, tf.tensor(data as Float32Array, [...shape])]));
-    return Object.fromEntries(Object.entries(fn(inputs)).map(([name, tensor]) => [name, tensor.dataSync() as Float32Array]));
-  });
 }
 
 /** Passes on what a tap does, and keeps what goes into the sites that are inputs and what comes out of those that are outputs. */

@@ -18,10 +18,11 @@ import { fuseLearned, quantizeModel } from '../src/quantize-model.ts';
 import { learningRateAt } from '../src/schedule.ts';
 import type { SmoothQuantOptions } from '../src/smooth-quant.ts';
 import * as close from './closeness.ts';
+import type { How } from './evaluate.ts';
 import { Complaints, type GoldenCase, type GoldenTensor, joined, openGolden, replaced, rowsOf, under } from './golden-case.ts';
 import { runDevice } from './golden-device.ts';
 import { GROUPS, type Job, jobOf, parameterName } from './golden-jobs.ts';
-import { type CaseRuns, hiddenBy, type How, inputOf, once, recipeOf, simulate, sitesOf, startRuns } from './golden-runs.ts';
+import { type CaseRuns, hiddenBy, inputOf, once, recipeOf, simulate, sitesOf, startRuns } from './golden-runs.ts';
 
 const directory = process.env['MOBILEQUANT_GOLDEN'];
 const { cases, skipped } = directory ? await openGolden(directory) : { cases: [], skipped: [] };
