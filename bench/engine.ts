@@ -5,20 +5,22 @@
  *
  *     pnpm bench engine [recipe]
  */
-import { createRequire } from 'node:module';
+
 import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
-import * as tf from '@tensorflow/tfjs';
 import { type RecipeName, recipes } from '@mobilequant/quantizer';
 import { eagerExecutor, trace, type Value, type Values } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
+import * as tf from '@tensorflow/tfjs';
+import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { blockUnderTest, linearShapes, SMOLLM2 } from './llama-block.ts';
 import { atLeast, atMost, bell, type Goal, printGoals, race, random } from './measure.ts';
 
 const TOKENS = 512;
 const recipe = (process.argv[2] ?? 'paper-w4a8') as RecipeName;
-if (!recipes[recipe]) throw new Error(`bench engine: expected one of ${Object.keys(recipes).join(', ')}, got '${recipe}'.`);
+if (!recipes[recipe])
+  throw new Error(`bench engine: expected one of ${Object.keys(recipes).join(', ')}, got '${recipe}'.`);
 const runtime = nodeRuntime({ threads: 1, spinning: true });
 const next = random(3);
 
@@ -26,16 +28,28 @@ const next = random(3);
 function productsGraph(backward: boolean): ReturnType<typeof trace> {
   const { kvHeads, heads, headDim } = SMOLLM2;
   const rows = (heads / kvHeads) * TOKENS;
-  const specs: Record<string, number[]> = { q: [kvHeads, rows, headDim], k: [kvHeads, TOKENS, headDim], v: [kvHeads, TOKENS, headDim], p: [kvHeads, rows, TOKENS] };
+  const specs: Record<string, number[]> = {
+    q: [kvHeads, rows, headDim],
+    k: [kvHeads, TOKENS, headDim],
+    v: [kvHeads, TOKENS, headDim],
+    p: [kvHeads, rows, TOKENS],
+  };
   if (backward) Object.assign(specs, { dp: [kvHeads, rows, TOKENS], dm: [kvHeads, rows, headDim] });
   for (const [module, [out, inputs]] of Object.entries(linearShapes(SMOLLM2))) {
     Object.assign(specs, { [`x.${module}`]: [TOKENS, inputs], [`w.${module}`]: [out, inputs] });
     if (backward) specs[`d.${module}`] = [TOKENS, out];
   }
   return trace((inputs) => {
-    const product = (a: string, b: string, ta = false, tb = false) => tf.matMul(inputs[a] as tf.Tensor, inputs[b] as tf.Tensor, ta, tb);
+    const product = (a: string, b: string, ta = false, tb = false) =>
+      tf.matMul(inputs[a] as tf.Tensor, inputs[b] as tf.Tensor, ta, tb);
     const results: Record<string, tf.Tensor> = { scores: product('q', 'k', false, true), mixed: product('p', 'v') };
-    if (backward) Object.assign(results, { dq: product('dp', 'k'), dk: product('dp', 'q', true), dpr: product('dm', 'v', false, true), dv: product('p', 'dm', true) });
+    if (backward)
+      Object.assign(results, {
+        dq: product('dp', 'k'),
+        dk: product('dp', 'q', true),
+        dpr: product('dm', 'v', false, true),
+        dv: product('p', 'dm', true),
+      });
     for (const module of Object.keys(linearShapes(SMOLLM2))) {
       results[`y.${module}`] = product(`x.${module}`, `w.${module}`, false, true);
       if (!backward) continue;
@@ -52,7 +66,17 @@ async function products(backward: boolean): Promise<() => Promise<unknown>> {
   const values: Values = Object.fromEntries(
     graph.inputs.map(({ name, shape }) => {
       const sizes = shape as number[];
-      return [name, { data: bell(sizes.reduce((a, b) => a * b, 1), 1, next), shape: sizes }];
+      return [
+        name,
+        {
+          data: bell(
+            sizes.reduce((a, b) => a * b, 1),
+            1,
+            next,
+          ),
+          shape: sizes,
+        },
+      ];
     }),
   );
   return () => program.run(values);
@@ -76,7 +100,11 @@ const time = (name: string): number => times[name] as number;
 
 /** The same functions eagerly on tfjs wasm, the fastest tfjs backend that runs anywhere. */
 async function wasm(): Promise<{ forward: number; vjp: number }> {
-  setWasmPaths(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json').replace('package.json', 'dist/'));
+  setWasmPaths(
+    createRequire(import.meta.url)
+      .resolve('@tensorflow/tfjs-backend-wasm/package.json')
+      .replace('package.json', 'dist/'),
+  );
   await tf.setBackend('wasm');
   await tf.ready();
   const eager = (await blockUnderTest(runtime, SMOLLM2, TOKENS, recipe, eagerExecutor())).programs;
@@ -98,7 +126,11 @@ function torch(): { forward: number; vjp: number } | undefined {
     console.log('PyTorch: skipped, MOBILEQUANT_PYTHON names no Python with torch.');
     return undefined;
   }
-  const { stdout, stderr, status } = spawnSync(python, [fileURLToPath(new URL('./torch-block.py', import.meta.url)), '1'], { encoding: 'utf8' });
+  const { stdout, stderr, status } = spawnSync(
+    python,
+    [fileURLToPath(new URL('./torch-block.py', import.meta.url)), '1'],
+    { encoding: 'utf8' },
+  );
   if (status !== 0) throw new Error(`bench engine: ${python} failed: ${stderr.trim().split('\n').at(-1)}`);
   return JSON.parse(stdout) as { forward: number; vjp: number };
 }
@@ -106,7 +138,9 @@ function torch(): { forward: number; vjp: number } | undefined {
 const onWasm = await wasm();
 const onTorch = torch();
 console.log('\n| | forward ms | vjp ms |\n|---|---|---|');
-console.log(`| float32 products alone | ${time('products forward').toFixed(1)} | ${time('products forward + backward').toFixed(1)} |`);
+console.log(
+  `| float32 products alone | ${time('products forward').toFixed(1)} | ${time('products forward + backward').toFixed(1)} |`,
+);
 console.log(`| this | ${time('forward').toFixed(1)} | ${time('vjp').toFixed(1)} |`);
 console.log(`| tfjs wasm | ${onWasm.forward.toFixed(0)} | ${onWasm.vjp.toFixed(0)} |`);
 if (onTorch) console.log(`| PyTorch eager | ${onTorch.forward.toFixed(1)} | ${onTorch.vjp.toFixed(1)} |`);
@@ -118,6 +152,9 @@ const goals: Goal[] = [
   atLeast('tfjs wasm / vjp', onWasm.vjp / time('vjp'), 12),
 ];
 if (onTorch) {
-  goals.push(atLeast('PyTorch / forward', onTorch.forward / time('forward'), 4), atLeast('PyTorch / vjp', onTorch.vjp / time('vjp'), 3));
+  goals.push(
+    atLeast('PyTorch / forward', onTorch.forward / time('forward'), 4),
+    atLeast('PyTorch / vjp', onTorch.vjp / time('vjp'), 3),
+  );
 }
 printGoals(goals);

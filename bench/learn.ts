@@ -27,14 +27,19 @@ const times = await race(
   [
     { name: 'forward', run: () => programs.forward(0, x, first) },
     { name: 'vjp', run: () => programs.vjp(0, x, dy, first) },
-    { name: 'step', run: () => endToEndGradients({ programs, learnables, prepare: () => {} }, { config, weights }, sample, target) },
+    {
+      name: 'step',
+      run: () => endToEndGradients({ programs, learnables, prepare: () => {} }, { config, weights }, sample, target),
+    },
   ],
   3,
   1,
 );
 const block = (times['forward'] as number) + (times['vjp'] as number);
 const peak = process.resourceUsage().maxRSS / 2 ** 20;
-console.log(`${layers} blocks, T = ${TOKENS}, ${threads} thread(s): step ${((times['step'] as number) / 1000).toFixed(2)} s, one block's forward + vjp ${block.toFixed(0)} ms`);
+console.log(
+  `${layers} blocks, T = ${TOKENS}, ${threads} thread(s): step ${((times['step'] as number) / 1000).toFixed(2)} s, one block's forward + vjp ${block.toFixed(0)} ms`,
+);
 printGoals([
   atMost("step / one block's forward + vjp", (times['step'] as number) / block, 35),
   atMost('peak memory, GB (weights included)', peak * 1.073741824, 1.5),

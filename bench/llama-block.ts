@@ -1,5 +1,12 @@
 /** One block of SmolLM2-135M's size with random weights, and everything to quantize and train it. */
-import { collectStatistics, defaultTargets, type LayerPrograms, layerPrograms, rangesOf, withKnownRanges } from '@mobilequant/calibration';
+import {
+  collectStatistics,
+  defaultTargets,
+  type LayerPrograms,
+  layerPrograms,
+  rangesOf,
+  withKnownRanges,
+} from '@mobilequant/calibration';
 import { type DecoderConfig, type Weights, weightsFrom } from '@mobilequant/core';
 import { type RecipeName, recipes, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor, Runtime } from '@mobilequant/tracer';
@@ -25,7 +32,13 @@ export const SMOLLM2: DecoderConfig = {
 };
 
 /** The linears of a block, `[out, in]`. */
-export function linearShapes({ hidden, ffn, heads, kvHeads, headDim }: DecoderConfig): Record<string, [number, number]> {
+export function linearShapes({
+  hidden,
+  ffn,
+  heads,
+  kvHeads,
+  headDim,
+}: DecoderConfig): Record<string, [number, number]> {
   return {
     'self_attn.q_proj': [heads * headDim, hidden],
     'self_attn.k_proj': [kvHeads * headDim, hidden],
@@ -51,7 +64,10 @@ export function randomWeights(config: DecoderConfig, seed = 1): Weights {
     }
   }
   tensors.set('model.norm.weight', ones());
-  tensors.set('model.embed_tokens.weight', { shape: [config.vocab, config.hidden], data: bell(config.vocab * config.hidden, 2, next) });
+  tensors.set('model.embed_tokens.weight', {
+    shape: [config.vocab, config.hidden],
+    data: bell(config.vocab * config.hidden, 2, next),
+  });
   return weightsFrom(tensors);
 }
 
@@ -62,7 +78,13 @@ export interface BlockUnderTest {
 }
 
 /** The programs that learn a recipe end to end, on ranges of one random sample. */
-export async function blockUnderTest(runtime: Runtime, config: DecoderConfig, tokens: number, recipeName: RecipeName, executor: Executor = runtime): Promise<BlockUnderTest> {
+export async function blockUnderTest(
+  runtime: Runtime,
+  config: DecoderConfig,
+  tokens: number,
+  recipeName: RecipeName,
+  executor: Executor = runtime,
+): Promise<BlockUnderTest> {
   const weights = randomWeights(config);
   const next = random(2);
   const sample = Int32Array.from({ length: tokens }, () => Math.floor(next() * config.vocab));
@@ -70,5 +92,9 @@ export async function blockUnderTest(runtime: Runtime, config: DecoderConfig, to
   const statistics = await collectStatistics(runtime, config, weights, [sample], { head: false });
   const ranges = withKnownRanges(rangesOf(statistics), recipe);
   const targets = defaultTargets('mobilequant');
-  return { programs: layerPrograms(executor, { config, weights, recipe, resolve: resolveRecipe(recipe), ranges, targets }), sample, weights };
+  return {
+    programs: layerPrograms(executor, { config, weights, recipe, resolve: resolveRecipe(recipe), ranges, targets }),
+    sample,
+    weights,
+  };
 }

@@ -6,7 +6,11 @@ export interface Contestant {
 }
 
 /** Milliseconds of each contestant, the best of `rounds` after `warmUp` rounds. */
-export async function race(contestants: readonly Contestant[], rounds = 11, warmUp = 3): Promise<Record<string, number>> {
+export async function race(
+  contestants: readonly Contestant[],
+  rounds = 11,
+  warmUp = 3,
+): Promise<Record<string, number>> {
   const best = Object.fromEntries(contestants.map(({ name }) => [name, Number.POSITIVE_INFINITY]));
   for (let round = -warmUp; round < rounds; round++) {
     for (const { name, run } of contestants) {
@@ -42,10 +46,21 @@ export interface Goal {
   readonly met: boolean;
 }
 
-export const atMost = (what: string, ratio: number, limit: number): Goal => ({ what, ratio, goal: `≤ ${limit}`, met: ratio <= limit });
-export const atLeast = (what: string, ratio: number, limit: number): Goal => ({ what, ratio, goal: `≥ ${limit}`, met: ratio >= limit });
+export const atMost = (what: string, ratio: number, limit: number): Goal => ({
+  what,
+  ratio,
+  goal: `≤ ${limit}`,
+  met: ratio <= limit,
+});
+export const atLeast = (what: string, ratio: number, limit: number): Goal => ({
+  what,
+  ratio,
+  goal: `≥ ${limit}`,
+  met: ratio >= limit,
+});
 
 export function printGoals(goals: readonly Goal[]): void {
   console.log('\n| what | ratio | goal | met |\n|---|---|---|---|');
-  for (const { what, ratio, goal, met } of goals) console.log(`| ${what} | ${ratio.toFixed(2)} | ${goal} | ${met ? 'yes' : 'NO'} |`);
+  for (const { what, ratio, goal, met } of goals)
+    console.log(`| ${what} | ${ratio.toFixed(2)} | ${goal} | ${met ? 'yes' : 'NO'} |`);
 }

@@ -6,12 +6,28 @@
  * IDS holds int32 `[rows, tokens]`: `eval`, `calib`, `train`. Rows are texts of their own; the first token is not scored.
  * Learned rows use `train` in order, batch 1.
  */
-import { parseArgs } from 'node:util';
+
 import { appendFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { collectStatistics, type Method, METHODS, type PreparedModel, prepareModel, quantizedForm, quantizePrepared } from '@mobilequant/calibration';
+import { parseArgs } from 'node:util';
+import {
+  collectStatistics,
+  METHODS,
+  type Method,
+  type PreparedModel,
+  prepareModel,
+  quantizedForm,
+  quantizePrepared,
+} from '@mobilequant/calibration';
 import { openCheckpoint, readSafetensors } from '@mobilequant/checkpoint/node';
-import { cachedWeights, createDecoder, type Decoder, languageModel, parseConfig, simulatedReading } from '@mobilequant/core';
+import {
+  cachedWeights,
+  createDecoder,
+  type Decoder,
+  languageModel,
+  parseConfig,
+  simulatedReading,
+} from '@mobilequant/core';
 import { perplexity } from '@mobilequant/evaluator';
 import { exportOnnx, integerModel } from '@mobilequant/exporter';
 import { type Recipe, recipeByName } from '@mobilequant/quantizer';
@@ -59,25 +75,37 @@ async function hiddenOf(decoder: Decoder): Promise<Float32Array[]> {
 }
 
 const meanSquare = (a: readonly Float32Array[], b: readonly Float32Array[]): number => {
-  const sums = a.map((row, r) => row.reduce((sum, value, i) => sum + (value - (b[r]?.[i] as number)) ** 2, 0) / row.length);
+  const sums = a.map(
+    (row, r) => row.reduce((sum, value, i) => sum + (value - (b[r]?.[i] as number)) ** 2, 0) / row.length,
+  );
   return sums.reduce((x, y) => x + y) / sums.length;
 };
 
 const floatDecoder = createDecoder(runtime, config, cachedWeights(checkpoint.weights));
-const float = { hidden: await hiddenOf(floatDecoder), ...(await perplexity(languageModel(floatDecoder), text, windows)) };
+const float = {
+  hidden: await hiddenOf(floatDecoder),
+  ...(await perplexity(languageModel(floatDecoder), text, windows)),
+};
 await floatDecoder.release();
-await print(`Model ${basename(model)}, ${windows.windows} windows of ${tokens} tokens. Learned rows: ${values.epochs} epochs.\n`);
+await print(
+  `Model ${basename(model)}, ${windows.windows} windows of ${tokens} tokens. Learned rows: ${values.epochs} epochs.\n`,
+);
 await print('| recipe | method | simulated | integer | hidden MSE | seconds |\n|---|---|---|---|---|---|');
 await print(`| - | float | ${float.tokenPerplexity.toFixed(2)} | | | |`);
 
-const statistics = await collectStatistics(runtime, config, cachedWeights(checkpoint.weights), rows('calib'), { head: false });
+const statistics = await collectStatistics(runtime, config, cachedWeights(checkpoint.weights), rows('calib'), {
+  head: false,
+});
 const plain = await prepareModel(runtime, config, checkpoint.weights, rows('calib'), { smoothing: false, statistics });
 const smoothings: Record<string, Promise<PreparedModel>> = {};
 
 /** Recipes with equal conventions start from the same smoothed model. */
 function smoothed({ conventions }: Recipe): Promise<PreparedModel> {
   const smoothing = { variant: values.variant as 'modified', groupedHeads: conventions === 'exact' };
-  smoothings[conventions] ??= prepareModel(runtime, config, checkpoint.weights, rows('calib'), { smoothing, statistics });
+  smoothings[conventions] ??= prepareModel(runtime, config, checkpoint.weights, rows('calib'), {
+    smoothing,
+    statistics,
+  });
   return smoothings[conventions];
 }
 
@@ -86,9 +114,13 @@ for (const name of values.recipes.split(',')) {
   for (const method of values.methods.split(',') as Method[]) {
     const prepared = method === 'minmax' ? plain : await smoothed(recipe);
     const start = performance.now();
-    const { model: quantized } = await quantizePrepared(runtime, prepared, recipe, method, rows('train'), { epochs: Number(values.epochs) });
+    const { model: quantized } = await quantizePrepared(runtime, prepared, recipe, method, rows('train'), {
+      epochs: Number(values.epochs),
+    });
     const seconds = (performance.now() - start) / 1000;
-    const decoder = createDecoder(runtime, config, quantized.weights, { reading: simulatedReading(quantized.encodings) });
+    const decoder = createDecoder(runtime, config, quantized.weights, {
+      reading: simulatedReading(quantized.encodings),
+    });
     const error = meanSquare(await hiddenOf(decoder), float.hidden);
     const simulated = await perplexity(languageModel(decoder), text, windows);
     await decoder.release();
@@ -98,7 +130,9 @@ for (const name of values.recipes.split(',')) {
       integers = (await perplexity(integer, text, windows)).tokenPerplexity.toFixed(2);
       await integer.release?.();
     }
-    await print(`| ${name} | ${method} | ${simulated.tokenPerplexity.toFixed(2)} | ${integers} | ${error.toFixed(1)} | ${seconds.toFixed(0)} |`);
+    await print(
+      `| ${name} | ${method} | ${simulated.tokenPerplexity.toFixed(2)} | ${integers} | ${error.toFixed(1)} | ${seconds.toFixed(0)} |`,
+    );
   }
 }
 await print(`\nPeak memory ${(process.resourceUsage().maxRSS / 2 ** 20).toFixed(2)} GiB.`);
