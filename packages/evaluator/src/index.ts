@@ -6,6 +6,7 @@ export { logSumExp, negativeLogLikelihood, negativeLogLikelihoodFromLogits } fro
 export { type Perplexity, type PerplexityOptions, perplexity, type WindowScore, wordCount } from './perplexity.ts';
 // Of decoders
 export { decibels, layerSignalToNoise } from './signal-to-noise.ts';
+export { type SiteRatio, siteSignalToNoise } from './site-signal-to-noise.ts';
 // Reports
 export { alignedTable, formatNumber, markdownTable, type Table } from './table.ts';
 export { WindowError, type WindowOptions, windowsOf } from './windows.ts';

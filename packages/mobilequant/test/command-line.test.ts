@@ -85,21 +85,16 @@ describe('from a model to an exported one', () => {
     });
   });
 
-  test('forms can be compared, and layers', async () => {
-    const { out } = await mobilequant(
-      'evaluate',
-      'minmax',
-      ...MEASURE,
-      '--form',
-      'integer',
-      '--compare',
-      'simulated',
-      '--layers',
-    );
-    const { comparison, signalToNoise } = JSON.parse(out);
+  test('forms can be compared, and layers and sites', async () => {
+    const more = ['--compare', 'simulated', '--layers', '--sites'];
+    const { out } = await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', 'integer', ...more);
+    const { comparison, layers, sites } = JSON.parse(out);
     expect(comparison).toMatchObject({ with: 'simulated', tokens: 48 });
     expect(comparison.agreement).toBeGreaterThan(0.9);
-    expect(signalToNoise).toHaveLength(2);
+    expect(layers).toHaveLength(2);
+    const [w8, a16] = ['mlp.w1.weight', 'mlp.w2.output'].map((site) => sites[`model.layers.0.${site}`].own);
+    expect(w8).toBeGreaterThan(30);
+    expect(a16).toBeGreaterThan(80);
   });
 
   test('a recipe of the user extends a built-in one', async () => {

@@ -1,9 +1,19 @@
-/** `mobilequant evaluate`: the perplexity of a model in one of its forms. */
+/** `mobilequant evaluate`: the perplexity of a model in one of its forms, and what is lost where. */
 import { readTokenizer } from '@mobilequant/checkpoint/node';
-import { cachedWeights, createDecoder, type LanguageModel, simulatedReading } from '@mobilequant/core';
-import { compareModels, formatNumber, layerSignalToNoise, perplexity, windowsOf } from '@mobilequant/evaluator';
+import { cachedWeights, createDecoder, simulatedReading } from '@mobilequant/core';
+import {
+  type Comparison,
+  compareModels,
+  formatNumber,
+  layerSignalToNoise,
+  perplexity,
+  type SiteRatio,
+  siteSignalToNoise,
+  windowsOf,
+} from '@mobilequant/evaluator';
+import type { Runtime } from '@mobilequant/tracer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { FORMS, type Form, openForm } from '../forms.ts';
+import { FORMS, openForm } from '../forms.ts';
 import { choice, flag, integer, text } from '../options.ts';
 import { duration } from '../progress.ts';
 import { readQuantized } from '../quantized-directory.ts';
@@ -15,14 +25,18 @@ const options = {
   windows: integer('N', 'windows (default: all of the text)', 1, undefined),
   form: choice(FORMS, 'which form of the model', 'simulated'),
   compare: choice(['none', ...FORMS], 'agreement with another form on the same text', 'none'),
-  layers: flag('signal to noise of each layer: simulated against float'),
+  layers: flag('signal to noise of each layer, simulated against float'),
+  sites: flag('signal to noise of each quantized site'),
   fused: flag('integer: let ONNX Runtime fuse the file its own way, as other programs do'),
   ...runtimeOptions,
 };
 
 const notes = `N windows of T consecutive tokens, not overlapping, from the start of the text; the first token of each is not scored.
-Word perplexity is that of the whitespace-separated words of the scored text.
+Word perplexity is that of the whitespace-separated words of the scored text. Signal to noise is that of the first 4 windows.
 DIR is what quantize wrote (all forms), a float model (float), or what export wrote (integer).`;
+
+const NOISE_WINDOWS = 4; // enough to tell layers and sites apart
+const WORST_SITES = 12; // shown to people; with --json all
 
 export const evaluate: Command = command({
   name: 'evaluate',
@@ -30,82 +44,91 @@ export const evaluate: Command = command({
   positionals: ['DIR'],
   options,
   notes,
-  async run({ data, tokens, windows, form, compare, layers, fused, json, ...runtimeValues }, [name], surroundings) {
+  async run({ data, tokens, windows, form, compare, layers, sites, fused, json, ...others }, [name], surroundings) {
     const { print, report, status, signal } = surroundings;
     const directory = pathFrom(surroundings, name as string);
-    const runtime = runtimeFrom(runtimeValues);
+    const runtime = runtimeFrom(others);
     const tokenizer = await readTokenizer(directory).catch(() => undefined); // ids alone can be measured too
-    const tokenizerOrError = async () => tokenizer ?? readTokenizer(directory);
-    const text = allTokens(await readTokens([pathFrom(surroundings, data)], tokenizerOrError));
+    const source = await readTokens(
+      [pathFrom(surroundings, data)],
+      async () => tokenizer ?? readTokenizer(directory), // the second one says what is missing
+    );
+    const text = allTokens(source);
     const range = { tokens, ...(windows !== undefined && { windows }) };
     const parts = windowsOf(text, range);
+    const onWindow = (stage: string) => (done: number, total: number) => {
+      checkStopped(signal);
+      status(`${stage}: ${done} of ${total} windows`);
+    };
 
     const model = await openForm(runtime, directory, form, { tokens, fused });
-    const result = await perplexity(model, text, {
+    const { missingWindows, ...result } = await perplexity(model, text, {
       ...range,
       ...(tokenizer && { decode: (ids) => tokenizer.decode(ids) }),
-      onWindow(score, done, total) {
-        checkStopped(signal);
-        status(
-          `${form}: ${done} of ${total} windows, perplexity of the last ${formatNumber(Math.exp(score.negativeLogLikelihood / score.tokens))}`,
-        );
-      },
+      onWindow: (_, done, total) => onWindow(form)(done, total),
     });
-    if (result.missingWindows > 0)
-      report(
-        `The text has ${parts.length} windows of ${tokens} tokens, ${result.missingWindows} fewer than asked for.`,
-      );
-    const comparison = compare === 'none' ? undefined : await comparisonWith(model);
+    if (missingWindows > 0) {
+      report(`The text has ${parts.length} windows of ${tokens} tokens, ${missingWindows} fewer than asked for.`);
+    }
+    let comparison: Comparison | undefined;
+    if (compare !== 'none') {
+      const other = await openForm(runtime, directory, compare, { tokens, fused });
+      comparison = await compareModels(other, model, text, { ...range, onWindow: onWindow(`against ${compare}`) });
+      await other.release?.();
+    }
     await model.release?.();
-    const signalToNoise = layers ? await layerwise() : undefined;
+    const noise = await noiseIn(runtime, directory, parts.slice(0, NOISE_WINDOWS), { layers, sites });
 
-    const { tokenPerplexity, wordPerplexity, words, seconds } = result;
-    const found = {
-      form,
-      tokenPerplexity,
-      wordPerplexity,
-      tokens: result.tokens,
-      words,
-      windows: parts.length,
-      seconds,
-    };
+    const { tokenPerplexity, wordPerplexity, tokens: scored, words, seconds } = result;
     if (json) {
-      print(JSON.stringify({ ...found, ...(comparison && { comparison }), ...(signalToNoise && { signalToNoise }) }));
+      const measured = { form, tokenPerplexity, wordPerplexity, tokens: scored, words, windows: parts.length, seconds };
+      const siteNoise = noise.sites && { sites: Object.fromEntries(noise.sites) };
+      const compared = comparison && { comparison: { with: compare, ...comparison } };
+      print(JSON.stringify({ ...measured, ...compared, ...(noise.layers && { layers: noise.layers }), ...siteNoise }));
       return;
     }
+    const ofWords = wordPerplexity === undefined ? '' : `, word perplexity ${formatNumber(wordPerplexity)}`;
     print(
-      `${form}: token perplexity ${formatNumber(tokenPerplexity)}, word perplexity ${wordPerplexity === undefined ? '–' : formatNumber(wordPerplexity)}, ${result.tokens} tokens in ${duration(seconds)}`,
+      `${form}: token perplexity ${formatNumber(tokenPerplexity)}${ofWords}, ${scored} tokens in ${duration(seconds)}`,
     );
-    if (comparison) {
-      const { agreement, divergence, logitError } = comparison;
-      print(
-        `against ${compare}: ${formatNumber(100 * agreement)} % equal likeliest tokens, divergence ${formatNumber(divergence)}, logit error ${formatNumber(logitError)}`,
-      );
-    }
-    if (signalToNoise) print(`signal to noise by layer, dB: ${signalToNoise.map((db) => db.toFixed(1)).join(' ')}`);
-
-    async function comparisonWith(model: LanguageModel) {
-      const other = await openForm(runtime, directory, compare as Form, { tokens, fused });
-      const onWindow = (done: number, total: number) => {
-        checkStopped(signal);
-        status(`against ${compare}: ${done} of ${total} windows`);
-      };
-      const result = await compareModels(other, model, text, { ...range, onWindow });
-      await other.release?.();
-      return { with: compare, ...result };
-    }
-
-    /** The first windows say enough of the layers. */
-    async function layerwise() {
-      const { config, weights, encodings } = await readQuantized(directory);
-      const cached = cachedWeights(weights);
-      const [float, simulated] = [
-        createDecoder(runtime, config, cached),
-        createDecoder(runtime, config, cached, { reading: simulatedReading(encodings) }),
-      ];
-      const ratios = await layerSignalToNoise(float, simulated, parts.slice(0, 4));
-      await Promise.all([float.release(), simulated.release()]);
-      return ratios;
-    }
+    if (comparison) print(`against ${compare}: ${describe(comparison)}`);
+    if (noise.layers) print(`signal to noise of the layers, dB: ${noise.layers.map((db) => db.toFixed(1)).join(' ')}`);
+    if (noise.sites) print(`signal to noise of the worst sites, dB, own and total:\n${worstSites(noise.sites)}`);
   },
 });
+
+/** Signal to noise of layers and sites, as far as asked for. */
+async function noiseIn(
+  runtime: Runtime,
+  directory: string,
+  samples: readonly Int32Array[],
+  wanted: { readonly layers: boolean; readonly sites: boolean },
+): Promise<{ layers?: number[]; sites?: Map<string, SiteRatio> }> {
+  if (!wanted.layers && !wanted.sites) return {};
+  const { config, encodings, ...model } = await readQuantized(directory);
+  const weights = cachedWeights(model.weights);
+  const reading = simulatedReading(encodings);
+  const sites = wanted.sites && { sites: await siteSignalToNoise(runtime, { config, weights, reading, samples }) };
+  if (!wanted.layers) return { ...sites };
+  const decoders = [
+    createDecoder(runtime, config, weights),
+    createDecoder(runtime, config, weights, { reading }),
+  ] as const;
+  const layers = await layerSignalToNoise(...decoders, samples);
+  for (const decoder of decoders) await decoder.release();
+  return { layers, ...sites };
+}
+
+function describe({ agreement, divergence, logitError }: Comparison): string {
+  const share = `${formatNumber(100 * agreement)} % equal likeliest tokens`;
+  return `${share}, divergence ${formatNumber(divergence)}, logit error ${formatNumber(logitError)}`;
+}
+
+/** Those whose own rounding costs most, one a line. */
+function worstSites(sites: ReadonlyMap<string, SiteRatio>): string {
+  const worst = [...sites].sort(([, a], [, b]) => a.own - b.own).slice(0, WORST_SITES);
+  const width = Math.max(...worst.map(([site]) => site.length));
+  return worst
+    .map(([site, { own, total }]) => `${site.padEnd(width)}  ${own.toFixed(1)}  ${total.toFixed(1)}`)
+    .join('\n');
+}
