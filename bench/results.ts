@@ -24,11 +24,13 @@ import {
   cachedWeights,
   createDecoder,
   type Decoder,
+  type LanguageModel,
   languageModel,
   parseConfig,
+  type QuantizedModel,
   simulatedReading,
 } from '@mobilequant/core';
-import { perplexity } from '@mobilequant/evaluator';
+import { compareModels, perplexity } from '@mobilequant/evaluator';
 import { exportOnnx, integerModel } from '@mobilequant/exporter';
 import { type Recipe, recipeByName } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
@@ -90,8 +92,8 @@ await floatDecoder.release();
 await print(
   `Model ${basename(model)}, ${windows.windows} windows of ${tokens} tokens. Learned rows: ${values.epochs} epochs.\n`,
 );
-await print('| recipe | method | simulated | integer | hidden MSE | seconds |\n|---|---|---|---|---|---|');
-await print(`| - | float | ${float.tokenPerplexity.toFixed(2)} | | | |`);
+await print('| recipe | method | simulated | integer | equal tokens | hidden MSE | seconds |\n|---|---|---|---|---|---|---|');
+await print(`| - | float | ${float.tokenPerplexity.toFixed(2)} | | | | |`);
 
 const statistics = await collectStatistics(runtime, config, cachedWeights(checkpoint.weights), rows('calib'), {
   head: false,
@@ -114,25 +116,28 @@ for (const name of values.recipes.split(',')) {
   for (const method of values.methods.split(',') as Method[]) {
     const prepared = method === 'minmax' ? plain : await smoothed(recipe);
     const start = performance.now();
-    const { model: quantized } = await quantizePrepared(runtime, prepared, recipe, method, rows('train'), {
-      epochs: Number(values.epochs),
-    });
+    const options = { epochs: Number(values.epochs) };
+    const { model: quantized } = await quantizePrepared(runtime, prepared, recipe, method, rows('train'), options);
     const seconds = (performance.now() - start) / 1000;
-    const decoder = createDecoder(runtime, config, quantized.weights, {
-      reading: simulatedReading(quantized.encodings),
-    });
+    const weights = cachedWeights(quantized.weights);
+    const decoder = createDecoder(runtime, config, weights, { reading: simulatedReading(quantized.encodings) });
     const error = meanSquare(await hiddenOf(decoder), float.hidden);
-    const simulated = await perplexity(languageModel(decoder), text, windows);
+    const simulated = languageModel(decoder);
+    const { tokenPerplexity } = await perplexity(simulated, text, windows);
+    const integers = values.integer ? await integerColumns({ ...quantized, weights }, simulated) : ' | ';
     await decoder.release();
-    let integers = '';
-    if (values.integer) {
-      const integer = await integerModel(runtime, await exportOnnx(quantized, { tokens, queryChunk: 128 }));
-      integers = (await perplexity(integer, text, windows)).tokenPerplexity.toFixed(2);
-      await integer.release?.();
-    }
     await print(
-      `| ${name} | ${method} | ${simulated.tokenPerplexity.toFixed(2)} | ${integers} | ${error.toFixed(1)} | ${seconds.toFixed(0)} |`,
+      `| ${name} | ${method} | ${tokenPerplexity.toFixed(2)} | ${integers} | ${error.toFixed(1)} | ${seconds.toFixed(0)} |`,
     );
   }
+}
+
+/** Perplexity in integers, and how often the likeliest token is the simulated model's. */
+async function integerColumns(quantized: QuantizedModel, simulated: LanguageModel): Promise<string> {
+  const integer = await integerModel(runtime, await exportOnnx(quantized, { tokens, queryChunk: 128 }));
+  const { tokenPerplexity } = await perplexity(integer, text, windows);
+  const { agreement } = await compareModels(simulated, integer, text, { tokens, windows: 2 });
+  await integer.release?.();
+  return `${tokenPerplexity.toFixed(2)} | ${(100 * agreement).toFixed(1)} %`;
 }
 await print(`\nPeak memory ${(process.resourceUsage().maxRSS / 2 ** 20).toFixed(2)} GiB.`);

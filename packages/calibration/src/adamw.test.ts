@@ -3,7 +3,11 @@ import { adamW, type Tree } from './adamw.ts';
 import { learningRateAt } from './schedule.ts';
 
 /** One parameter, as the paper writes it (Loshchilov and Hutter, Algorithm 2), in float64. */
-function textbook(start: number, gradients: readonly number[], { rate, decay }: { rate: number; decay: number }): number {
+function textbook(
+  start: number,
+  gradients: readonly number[],
+  { rate, decay }: { rate: number; decay: number },
+): number {
   let [p, m, v] = [start, 0, 0];
   gradients.forEach((g, i) => {
     m = 0.9 * m + 0.1 * g;
@@ -21,7 +25,10 @@ describe('adamW', () => {
     const optimizer = adamW({ weightDecay });
     const parameters: Tree = { a: Float32Array.of(1, -2), b: Float32Array.of(0.5) };
     const state = optimizer.init(parameters);
-    for (const g of gradients) optimizer.update(parameters, { a: Float32Array.of(g, 10 * g), b: Float32Array.of(-g) }, state, (name) => (name === 'a' ? 0.01 : 0.001));
+    for (const g of gradients)
+      optimizer.update(parameters, { a: Float32Array.of(g, 10 * g), b: Float32Array.of(-g) }, state, (name) =>
+        name === 'a' ? 0.01 : 0.001,
+      );
     expect(state.step).toBe(gradients.length);
     const scaled = (factor: number) => gradients.map((g) => factor * g);
     expect(parameters['a']?.[0]).toBeCloseTo(textbook(1, gradients, { rate: 0.01, decay: weightDecay }), 6);

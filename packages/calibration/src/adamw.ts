@@ -28,7 +28,8 @@ export interface AdamW {
   update(parameters: Tree, gradients: Tree, state: AdamWState, learningRate: (name: string) => number): void;
 }
 
-const zerosLike = (tree: Tree): Tree => Object.fromEntries(Object.entries(tree).map(([name, p]) => [name, new Float32Array(p.length)]));
+const zerosLike = (tree: Tree): Tree =>
+  Object.fromEntries(Object.entries(tree).map(([name, p]) => [name, new Float32Array(p.length)]));
 
 /** Defaults are the reference's: β 0.9 / 0.999, ε 1e-8, no weight decay. */
 export function adamW({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 }: AdamWOptions = {}): AdamW {

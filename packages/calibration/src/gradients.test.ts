@@ -7,13 +7,18 @@ import { type QuantizerSpec, type Recipe, recipes } from '@mobilequant/quantizer
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { Frozen, type Given, slowBlock } from '../test/slow-block.ts';
-import { tinyConfig, type TinyLayer, tinyLayer } from '../test/tiny-layer.ts';
+import { type TinyLayer, tinyConfig, tinyLayer } from '../test/tiny-layer.ts';
 import type { LearningTargets } from './learnables.ts';
 
 const runtime = nodeRuntime();
 const grouped = tinyConfig({ hidden: 16, ffn: 24, heads: 4, kvHeads: 2, headDim: 4 });
 const plain = tinyConfig({ hidden: 16, ffn: 24, heads: 4, kvHeads: 4, headDim: 4 });
-const everything: LearningTargets = { pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'], shifts: false, clipping: true, ranges: true };
+const everything: LearningTargets = {
+  pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'],
+  shifts: false,
+  clipping: true,
+  ranges: true,
+};
 
 const coarser = (recipe: Recipe, weights?: QuantizerSpec): Recipe => ({
   ...recipe,
@@ -36,7 +41,9 @@ const CASES = [
 /** In float64, by name. */
 async function given({ weights, learnables, x }: TinyLayer): Promise<Given> {
   const values = { ...(await readLayer(weights, 0)), ...learnables.parameters, ...learnables.constants, x };
-  return Object.fromEntries(Object.entries(values).map(([name, { data }]) => [name, Float64Array.from(data as Float32Array)]));
+  return Object.fromEntries(
+    Object.entries(values).map(([name, { data }]) => [name, Float64Array.from(data as Float32Array)]),
+  );
 }
 
 describe.each(CASES)('$name', ({ config, recipe, targets, bias }) => {
@@ -46,7 +53,14 @@ describe.each(CASES)('$name', ({ config, recipe, targets, bias }) => {
     const base = await given(layer);
     const frozen = new Frozen();
     const { cos, sin } = layer.context;
-    const options = { config, conventions: recipe.conventions, resolve: layer.resolve, tokens: 5, cos: cos.data as Float32Array, sin: sin.data as Float32Array };
+    const options = {
+      config,
+      conventions: recipe.conventions,
+      resolve: layer.resolve,
+      tokens: 5,
+      cos: cos.data as Float32Array,
+      sin: sin.data as Float32Array,
+    };
     const y = slowBlock(base, frozen, options);
     const { data } = await programs.forward(0, layer.x, layer.learnables);
     const error = Math.max(...y.map((v, i) => Math.abs(v - (data[i] as number))));
@@ -57,7 +71,10 @@ describe.each(CASES)('$name', ({ config, recipe, targets, bias }) => {
       frozen.replay();
       const moved = (base[name] as Float64Array).slice();
       moved[at] = (moved[at] as number) + change;
-      return slowBlock({ ...base, [name]: moved }, frozen, options).reduce((sum, v, i) => sum + v * (dy[i] as number), 0);
+      return slowBlock({ ...base, [name]: moved }, frozen, options).reduce(
+        (sum, v, i) => sum + v * (dy[i] as number),
+        0,
+      );
     };
     const { dx, gradients } = await programs.vjp(0, layer.x, layer.dy, layer.learnables);
     const wrong: string[] = [];
@@ -67,13 +84,16 @@ describe.each(CASES)('$name', ({ config, recipe, targets, bias }) => {
       for (const at of new Set([0, Math.floor(gradient.length / 2), gradient.length - 1])) {
         const step = 1e-6 * Math.max(Math.abs(base[name]?.[at] as number), 1e-3);
         const difference = (lossAt(name, at, step) - lossAt(name, at, -step)) / (2 * step);
-        if (Math.abs(difference - (gradient[at] as number)) > 2e-3 * scale) wrong.push(`${name}[${at}]: ${gradient[at]} instead of ${difference}`);
+        if (Math.abs(difference - (gradient[at] as number)) > 2e-3 * scale)
+          wrong.push(`${name}[${at}]: ${gradient[at]} instead of ${difference}`);
         if (difference !== 0) kinds.add(name.slice(name.lastIndexOf('.') + 1));
       }
     }
     expect(wrong).toEqual([]);
     const expected = recipe.conventions === 'reference' ? ['scale', 'offset'] : ['scale', 'low', 'high'];
-    expect([...kinds].sort()).toEqual(expect.arrayContaining([...expected, 'upper', 'x', ...(targets.shifts ? ['shift'] : [])]));
+    expect([...kinds].sort()).toEqual(
+      expect.arrayContaining([...expected, 'upper', 'x', ...(targets.shifts ? ['shift'] : [])]),
+    );
     await programs.release();
   });
 });

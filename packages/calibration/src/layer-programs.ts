@@ -4,21 +4,31 @@
  * `vjp` recomputes the forward from the layer's input, so that between forward and backward only layer inputs are kept.
  * Weights, parameters and constants are inputs: all layers (with equal recipes) share the compiled graphs.
  */
-import * as tf from '@tensorflow/tfjs';
-import { block, type BlockContext, contextValues, type DecoderConfig, floatTap, layerTensorNames, readLayer, specsOf, type Weights } from '@mobilequant/core';
-import type { Range, Recipe } from '@mobilequant/quantizer';
-import { type InputSpecs, type Executor, type Program, type Traceable, type Value, type Values } from '@mobilequant/tracer';
+
 import {
-  clippingRange,
+  type BlockContext,
+  block,
+  contextValues,
+  type DecoderConfig,
+  floatTap,
+  layerTensorNames,
+  readLayer,
+  specsOf,
+  type Weights,
+} from '@mobilequant/core';
+import type { Range, Recipe, ResolveSite } from '@mobilequant/quantizer';
+import type { Executor, InputSpecs, Program, Traceable, Value, Values } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
+import {
   type Conventions,
+  clippingRange,
   initialLearnables,
   type LayerLearnables,
-  learningTap,
   type LearningTargets,
+  learningTap,
   parameterGroup,
   transformOf,
 } from './learnables.ts';
-import type { ResolveSite } from '@mobilequant/quantizer';
 import { applyTransform } from './transform.ts';
 
 type Tensors = Record<string, tf.Tensor>;
@@ -58,7 +68,12 @@ export interface LayerPrograms {
   /** The quantized layer. */
   forward(layer: number, x: Value, learnables: LayerLearnables): Promise<Value>;
   /** Gradients of the parameters, and of x, from the gradient of the layer's output. */
-  vjp(layer: number, x: Value, dy: Value, learnables: LayerLearnables): Promise<{ readonly dx: Value; readonly gradients: Gradients }>;
+  vjp(
+    layer: number,
+    x: Value,
+    dy: Value,
+    learnables: LayerLearnables,
+  ): Promise<{ readonly dx: Value; readonly gradients: Gradients }>;
   /** Mean squared error of the quantized layer against `target` (and, if given, `target2` added), with its gradients. */
   loss(layer: number, x: Value, targets: readonly Value[], learnables: LayerLearnables): Promise<LossResult>;
   /**
@@ -85,18 +100,30 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
     if (!found) contexts.set(tokens, (found = contextValues(config, tokens)));
     return found;
   };
-  const resolveIn = (layer: number): ResolveSite => (site) => options.resolve(`model.layers.${layer}.${site}`);
+  const resolveIn =
+    (layer: number): ResolveSite =>
+    (site) =>
+      options.resolve(`model.layers.${layer}.${site}`);
   const shapesOf = (layer: number): Record<string, readonly number[]> =>
-    Object.fromEntries(layerTensorNames(weights, layer).map((name) => [name, weights.shape(`model.layers.${layer}.${name}`)]));
+    Object.fromEntries(
+      layerTensorNames(weights, layer).map((name) => [name, weights.shape(`model.layers.${layer}.${name}`)]),
+    );
   const rangesIn = (layer: number): Map<string, Range> => {
     const prefix = `model.layers.${layer}.`;
-    return new Map([...ranges].flatMap(([site, range]) => (site.startsWith(prefix) ? [[site.slice(prefix.length), range]] : [])));
+    return new Map(
+      [...ranges].flatMap(([site, range]) => (site.startsWith(prefix) ? [[site.slice(prefix.length), range]] : [])),
+    );
   };
   /** Layers with equal keys share graphs: the same tensors, the same specs at every site. */
   const keyOf = (layer: number, learnables: LayerLearnables): string => {
     const resolve = resolveIn(layer);
     const specs = [...rangesIn(layer).keys(), ...Object.keys(shapesOf(layer))].map((site) => resolve(site) ?? null);
-    return JSON.stringify([shapesOf(layer), specs, Object.keys(learnables.parameters), Object.keys(learnables.constants)]);
+    return JSON.stringify([
+      shapesOf(layer),
+      specs,
+      Object.keys(learnables.parameters),
+      Object.keys(learnables.constants),
+    ]);
   };
 
   const compiled = (key: string, specs: () => InputSpecs, fn: Traceable): Promise<Program> => {
@@ -111,12 +138,17 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
     const tap = learningTap(inputs, { resolve: resolveIn(layer), conventions, targets });
     return block(x, tensors, { cos, sin, mask }, config, { tap, queryChunk }).x;
   };
-  const pick = (inputs: Tensors, names: Iterable<string>): Tensors => Object.fromEntries([...names].map((name) => [name, inputs[name] as tf.Tensor]));
+  const pick = (inputs: Tensors, names: Iterable<string>): Tensors =>
+    Object.fromEntries([...names].map((name) => [name, inputs[name] as tf.Tensor]));
 
   /** The quantized layer as a function of its tensors and parameters. */
   const quantized = (layer: number, inputs: Tensors): tf.Tensor => {
     const own = pick(inputs, Object.keys(shapesOf(layer)));
-    return simulated(layer, inputs, applyTransform(own, transformOf(inputs, conventions), config, { normBias: conventions === 'exact' }));
+    return simulated(
+      layer,
+      inputs,
+      applyTransform(own, transformOf(inputs, conventions), config, { normBias: conventions === 'exact' }),
+    );
   };
 
   const specs = (layer: number, tokens: number, learnables: LayerLearnables, more: InputSpecs = {}): InputSpecs => ({
@@ -137,7 +169,9 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
 
   const gradientsOf = (results: Record<string, Value>): Gradients =>
     Object.fromEntries(
-      Object.entries(results).flatMap(([name, { data }]) => (name.startsWith(GRADIENT) ? [[name.slice(GRADIENT.length), data as Float32Array]] : [])),
+      Object.entries(results).flatMap(([name, { data }]) =>
+        name.startsWith(GRADIENT) ? [[name.slice(GRADIENT.length), data as Float32Array]] : [],
+      ),
     );
   const named = (names: readonly string[], tensors: readonly tf.Tensor[]): Tensors =>
     Object.fromEntries(names.map((name, i) => [name, tensors[i] as tf.Tensor]));
@@ -145,14 +179,20 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
     Object.fromEntries(Object.entries(tensors).map(([name, t]) => [prefix + name, t]));
 
   const own: LayerPrograms = {
-    learnables: (layer) => initialLearnables(shapesOf(layer), rangesIn(layer), { config, conventions, targets, resolve: resolveIn(layer) }),
+    learnables: (layer) =>
+      initialLearnables(shapesOf(layer), rangesIn(layer), { config, conventions, targets, resolve: resolveIn(layer) }),
 
     async float(layer, x) {
       const tokens = x.shape[0] as number;
       const program = await compiled(
         `float ${tokens} ${JSON.stringify(shapesOf(layer))}`,
         () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens)), ...shapesOf(layer) }),
-        (inputs) => ({ y: block(inputs['x'] as tf.Tensor, inputs, inputs as Tensors & BlockContext, config, { tap: floatTap, queryChunk }).x }),
+        (inputs) => ({
+          y: block(inputs['x'] as tf.Tensor, inputs, inputs as Tensors & BlockContext, config, {
+            tap: floatTap,
+            queryChunk,
+          }).x,
+        }),
       );
       return (await program.run(await feeds(layer, x)))['y'] as Value;
     },
@@ -175,7 +215,10 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
         () => specs(layer, tokens, learnables, { dy: [tokens, config.hidden] }),
         (inputs) => {
           const f = (...tensors: tf.Tensor[]) => quantized(layer, { ...inputs, ...named(names, tensors) });
-          const gradients = tf.grads(f)(names.map((name) => inputs[name] as tf.Tensor), inputs['dy'] as tf.Tensor);
+          const gradients = tf.grads(f)(
+            names.map((name) => inputs[name] as tf.Tensor),
+            inputs['dy'] as tf.Tensor,
+          );
           return prefixed(GRADIENT, named(names, gradients));
         },
       );
@@ -189,11 +232,19 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
       const targetNames = targets.map((_, i) => `target${i}`);
       const program = await compiled(
         `loss ${targets.length} ${tokens} ${keyOf(layer, learnables)}`,
-        () => specs(layer, tokens, learnables, Object.fromEntries(targetNames.map((name) => [name, [tokens, config.hidden]]))),
+        () =>
+          specs(
+            layer,
+            tokens,
+            learnables,
+            Object.fromEntries(targetNames.map((name) => [name, [tokens, config.hidden]])),
+          ),
         (inputs) => {
           const f = (...tensors: tf.Tensor[]): tf.Scalar => {
             const y = quantized(layer, { ...inputs, ...named(names, tensors) });
-            const errors = targetNames.map((name) => tf.mean(tf.square(tf.sub(y, inputs[name] as tf.Tensor))) as tf.Scalar);
+            const errors = targetNames.map(
+              (name) => tf.mean(tf.square(tf.sub(y, inputs[name] as tf.Tensor))) as tf.Scalar,
+            );
             return errors.reduce((sum, error) => tf.add(sum, error));
           };
           const { value, grads } = tf.valueAndGrads(f)(names.map((name) => inputs[name] as tf.Tensor));
@@ -208,7 +259,9 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
     async stored(layer, learnables) {
       if (conventions === 'exact') return (x) => own.forward(layer, x, learnables); // nothing is clamped: the same function
       const { tensors } = await own.fuse(layer, learnables);
-      const ranges = Object.fromEntries(Object.entries(learnables.parameters).filter(([name]) => parameterGroup(name) === 'lrl'));
+      const ranges = Object.fromEntries(
+        Object.entries(learnables.parameters).filter(([name]) => parameterGroup(name) === 'lrl'),
+      );
       const given = { ...tensors, ...ranges, ...learnables.constants };
       return async (x) => {
         const feeds = { ...context(x.shape[0] as number), ...given, x };
@@ -229,7 +282,12 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
         `fuse ${keyOf(layer, learnables)}`,
         () => ({ ...shapes, ...specsOf(learnables.parameters) }),
         (inputs) => {
-          return fusedTensors(applyTransform(pick(inputs, Object.keys(shapes)), transformOf(inputs, conventions), config), inputs, resolve, conventions);
+          return fusedTensors(
+            applyTransform(pick(inputs, Object.keys(shapes)), transformOf(inputs, conventions), config),
+            inputs,
+            resolve,
+            conventions,
+          );
         },
       );
       const results = await program.run({ ...tensors, ...learnables.parameters });
@@ -267,7 +325,8 @@ function fusedTensors(transformed: Tensors, inputs: Tensors, resolve: ResolveSit
     }
     const { min, max } = clippingRange(name, w, spec, inputs, conventions);
     const rows = spec.granularity.kind === 'group' ? tf.reshape(w, [-1, spec.granularity.size]) : w;
-    results[TENSOR + name] = conventions === 'reference' ? tf.reshape(tf.minimum(tf.maximum(rows, min), max), w.shape) : w;
+    results[TENSOR + name] =
+      conventions === 'reference' ? tf.reshape(tf.minimum(tf.maximum(rows, min), max), w.shape) : w;
     results[`${name}:min`] = min;
     results[`${name}:max`] = max;
   }

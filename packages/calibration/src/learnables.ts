@@ -16,10 +16,18 @@
  *     LRL             `<site>.scale`, `<site>.offset`             `<site>.low`, `<site>.high`: log factors on the
  *                                                                 calibrated min and max, so zero stays inside
  */
-import * as tf from '@tensorflow/tfjs';
+
 import { type DecoderConfig, type FakeQuantizeAttributes, quantizeAs, scaleShape, type Tap } from '@mobilequant/core';
-import { encodingFromRange, groupCount, type QuantizerSpec, type Range, type Recipe, type ResolveSite } from '@mobilequant/quantizer';
+import {
+  encodingFromRange,
+  groupCount,
+  type QuantizerSpec,
+  type Range,
+  type Recipe,
+  type ResolveSite,
+} from '@mobilequant/quantizer';
 import type { Value } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
 import { constant, largest, smallest } from './extremes.ts';
 import type { ChannelScale, LayerTransform } from './transform.ts';
 
@@ -59,12 +67,22 @@ export function parameterGroup(name: string): ParameterGroup {
 }
 
 /** The pairs that can be learned under the conventions: the reference leaves out what needs sharing under grouped heads. */
-export function availablePairs(pairs: readonly Pair[], { heads, kvHeads }: DecoderConfig, conventions: Conventions): Pair[] {
+export function availablePairs(
+  pairs: readonly Pair[],
+  { heads, kvHeads }: DecoderConfig,
+  conventions: Conventions,
+): Pair[] {
   const grouped = heads !== kvHeads;
-  return PAIRS.filter((pair) => pairs.includes(pair) && !(conventions === 'reference' && grouped && (pair === 'out' || pair === 'qkt')));
+  return PAIRS.filter(
+    (pair) => pairs.includes(pair) && !(conventions === 'reference' && grouped && (pair === 'out' || pair === 'qkt')),
+  );
 }
 
-function pairSize(pair: Pair, { hidden, ffn, heads, kvHeads, headDim }: DecoderConfig, conventions: Conventions): number {
+function pairSize(
+  pair: Pair,
+  { hidden, ffn, heads, kvHeads, headDim }: DecoderConfig,
+  conventions: Conventions,
+): number {
   switch (pair) {
     case 'qkv':
     case 'fc1':
@@ -78,7 +96,10 @@ function pairSize(pair: Pair, { hidden, ffn, heads, kvHeads, headDim }: DecoderC
   }
 }
 
-const filled = (size: number, value: number, shape: readonly number[] = [size]): Value => ({ data: new Float32Array(size).fill(value), shape });
+const filled = (size: number, value: number, shape: readonly number[] = [size]): Value => ({
+  data: new Float32Array(size).fill(value),
+  shape,
+});
 const scalar = (value: number): Value => filled(1, value, []);
 
 export interface LearnablesOptions {
@@ -114,7 +135,8 @@ export function initialLearnables(
       if (!spec) continue;
       const groups = groupCount(shape, spec.granularity, site);
       parameters[`${site}.upper`] = filled(groups, CLIPPING_START, scaleShape(groups));
-      if (conventions === 'reference' || !spec.symmetric) parameters[`${site}.lower`] = filled(groups, CLIPPING_START, scaleShape(groups));
+      if (conventions === 'reference' || !spec.symmetric)
+        parameters[`${site}.lower`] = filled(groups, CLIPPING_START, scaleShape(groups));
     }
   }
   for (const [site, calibrated] of ranges) {
@@ -193,7 +215,10 @@ export function clippingRange(
 }
 
 /** The tap that simulates quantization with a layer's parameters and constants. */
-export function learningTap(inputs: Tensors, { resolve, conventions, targets }: Omit<LearnablesOptions, 'config'>): Tap {
+export function learningTap(
+  inputs: Tensors,
+  { resolve, conventions, targets }: Omit<LearnablesOptions, 'config'>,
+): Tap {
   const learnsKnownRanges = targets.ranges && conventions === 'reference';
   return {
     weight(site, w) {
@@ -215,7 +240,11 @@ export function learningTap(inputs: Tensors, { resolve, conventions, targets }: 
 }
 
 /** Scale with a gradient, zero point without: that is how the reference trains clipping. */
-function weightGrid(min: tf.Tensor, max: tf.Tensor, { bits, symmetric }: QuantizerSpec): { scale: tf.Tensor; offset: tf.Tensor } {
+function weightGrid(
+  min: tf.Tensor,
+  max: tf.Tensor,
+  { bits, symmetric }: QuantizerSpec,
+): { scale: tf.Tensor; offset: tf.Tensor } {
   const limited = (scale: tf.Tensor) => tf.clipByValue(scale, ...SCALE_LIMITS);
   if (symmetric) {
     const alpha = tf.maximum(tf.abs(max), tf.abs(min));
@@ -238,7 +267,8 @@ function quantizeActivation(
   if (scale && offset) return quantizeAs(spec, x, scale, offset, attributes);
 
   const [low, high, min, max] = [input('low'), input('high'), input('min'), input('max')];
-  if (!high || !min || !max) throw new Error(`learn: expected a calibrated range of '${site}', got none. Collect statistics that cover it.`);
+  if (!high || !min || !max)
+    throw new Error(`learn: expected a calibrated range of '${site}', got none. Collect statistics that cover it.`);
   const top = tf.mul(max, tf.exp(high));
   if (!low) {
     const alpha = tf.mul(tf.maximum(tf.abs(min), tf.abs(max)), tf.exp(high));
@@ -251,7 +281,11 @@ function quantizeActivation(
 }
 
 /** The range of an activation site that parameters and constants stand for; undefined where the site is not theirs. */
-export function learnedRange(site: string, spec: QuantizerSpec, { parameters, constants }: LayerLearnables): Range | undefined {
+export function learnedRange(
+  site: string,
+  spec: QuantizerSpec,
+  { parameters, constants }: LayerLearnables,
+): Range | undefined {
   const number = (name: string): number | undefined => {
     const key = `${site}.${name}`;
     return (parameters[key] ?? constants[key])?.data[0] as number | undefined;

@@ -7,9 +7,15 @@
 import type { DecoderConfig, Weights } from '@mobilequant/core';
 import { NonFiniteError, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
-import { adamW, type AdamWState, type Tree } from './adamw.ts';
+import { type AdamWState, adamW, type Tree } from './adamw.ts';
 import { type LayerPrograms, layerPrograms } from './layer-programs.ts';
-import { type LayerLearnables, type LearningTargets, liftSmallScales, type ParameterGroup, parameterGroup } from './learnables.ts';
+import {
+  type LayerLearnables,
+  type LearningTargets,
+  liftSmallScales,
+  type ParameterGroup,
+  parameterGroup,
+} from './learnables.ts';
 import type { OnProgress } from './progress.ts';
 import { type LearningRate, learningRateAt } from './schedule.ts';
 
@@ -76,7 +82,9 @@ export class StateMismatchError extends Error {
   override readonly name = 'StateMismatchError';
 
   constructor(expected: string, received: string) {
-    super(`resume: expected the state of this run (${expected}), got one of another (${received}). Start without it, or with the options it was made with.`);
+    super(
+      `resume: expected the state of this run (${expected}), got one of another (${received}). Start without it, or with the options it was made with.`,
+    );
   }
 }
 
@@ -105,10 +113,22 @@ export interface Session {
   learningRate(step: number, steps: number): (name: string) => number;
 }
 
-export function startSession(executor: Executor, method: string, input: LearningInput, options: LearningOptions): Session {
+export function startSession(
+  executor: Executor,
+  method: string,
+  input: LearningInput,
+  options: LearningOptions,
+): Session {
   const { config, weights, recipe, ranges, samples } = input;
   const { targets, rates, warmUp = 0, store, saveEvery = 30, signal } = options;
-  const programs = layerPrograms(executor, { config, weights, recipe, resolve: resolveRecipe(recipe), ranges, targets });
+  const programs = layerPrograms(executor, {
+    config,
+    weights,
+    recipe,
+    resolve: resolveRecipe(recipe),
+    ranges,
+    targets,
+  });
   const learnables = Array.from({ length: config.layers }, (_, layer) => programs.learnables(layer));
   const fingerprint = fingerprintOf(method, input, options);
   let saved = performance.now();
@@ -133,7 +153,8 @@ export function startSession(executor: Executor, method: string, input: Learning
       const current = allParameters(learnables);
       for (const [name, values] of Object.entries(current)) {
         const stored = state.parameters[name];
-        if (stored?.length !== values.length) throw new StateMismatchError(`${values.length} values of ${name}`, `${stored?.length ?? 0}`);
+        if (stored?.length !== values.length)
+          throw new StateMismatchError(`${values.length} values of ${name}`, `${stored?.length ?? 0}`);
         values.set(stored);
       }
       return state;
@@ -165,19 +186,42 @@ export const namesIn = (layer: number, gradients: Readonly<Record<string, Float3
 
 export function checkLoss(loss: number, where: string): void {
   if (!Number.isFinite(loss)) {
-    throw new NonFiniteError({ where, expected: 'a finite loss', received: String(loss), advice: 'Lower the learning rates, or look for a constant site.' });
+    throw new NonFiniteError({
+      where,
+      expected: 'a finite loss',
+      received: String(loss),
+      advice: 'Lower the learning rates, or look for a constant site.',
+    });
   }
 }
 
 /** The input of each sample's first layer. */
-export const embedded = async (weights: Weights, hidden: number, sample: Int32Array): Promise<{ data: Float32Array; shape: number[] }> => ({
+export const embedded = async (
+  weights: Weights,
+  hidden: number,
+  sample: Int32Array,
+): Promise<{ data: Float32Array; shape: number[] }> => ({
   data: await weights.readRows('model.embed_tokens.weight', sample),
   shape: [sample.length, hidden],
 });
 
 /** Distinguishes runs: method, recipe, rates, sizes, and the samples' ids. */
-function fingerprintOf(method: string, { config, recipe, ranges, samples }: LearningInput, { epochs, targets, rates, warmUp, extraLoss }: LearningOptions): string {
-  const text = JSON.stringify([config, recipe, [...ranges], epochs, targets, rates, warmUp ?? 0, extraLoss ?? false, samples.map((s) => [...s])]);
+function fingerprintOf(
+  method: string,
+  { config, recipe, ranges, samples }: LearningInput,
+  { epochs, targets, rates, warmUp, extraLoss }: LearningOptions,
+): string {
+  const text = JSON.stringify([
+    config,
+    recipe,
+    [...ranges],
+    epochs,
+    targets,
+    rates,
+    warmUp ?? 0,
+    extraLoss ?? false,
+    samples.map((s) => [...s]),
+  ]);
   let [a, b] = [0x811c9dc5, 0x1000193];
   for (let i = 0; i < text.length; i++) {
     a = Math.imul(a ^ text.charCodeAt(i), 0x01000193) >>> 0;

@@ -10,13 +10,19 @@ import { cachedWeights, type DecoderConfig, type Weights } from '@mobilequant/co
 import { type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import type { LearningTargets, ParameterGroup } from './learnables.ts';
-import type { LearningInput, LearningOptions, Learned } from './learning.ts';
+import type { Learned, LearningInput, LearningOptions } from './learning.ts';
 import { learnEndToEnd } from './mobile-quant.ts';
 import { learnLayerWise } from './omni-quant.ts';
 import type { OnProgress } from './progress.ts';
-import { fuseLearned, type QuantizeInput, quantizeModel, type QuantizeResult, withKnownRanges } from './quantize-model.ts';
+import {
+  fuseLearned,
+  type QuantizeInput,
+  type QuantizeResult,
+  quantizeModel,
+  withKnownRanges,
+} from './quantize-model.ts';
 import type { LearningRate } from './schedule.ts';
-import { smooth, type SmoothQuantOptions } from './smooth-quant.ts';
+import { type SmoothQuantOptions, smooth } from './smooth-quant.ts';
 import { collectStatistics, rangesOf, type Statistics } from './statistics.ts';
 
 export const METHODS = ['minmax', 'smoothquant', 'omniquant', 'mobilequant'] as const;
@@ -45,7 +51,12 @@ export const quantizedForm = (config: DecoderConfig): DecoderConfig => ({ ...con
 
 /** What a method learns. OmniQuant as MobileQuant's authors run it: LET on every pair, LWC, no ranges. */
 export function defaultTargets(method: Method): LearningTargets {
-  return { pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'], shifts: false, clipping: true, ranges: method === 'mobilequant' };
+  return {
+    pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'],
+    shifts: false,
+    clipping: true,
+    ranges: method === 'mobilequant',
+  };
 }
 
 /**
@@ -85,10 +96,15 @@ export async function prepareModel(
 ): Promise<PreparedModel> {
   const config = quantizedForm(checkpointConfig);
   const options = { head: false, ...(onProgress && { onProgress }) };
-  const observed = statistics ?? (await collectStatistics(executor, config, cachedWeights(weights), calibration, options));
+  const observed =
+    statistics ?? (await collectStatistics(executor, config, cachedWeights(weights), calibration, options));
   if (smoothing === false) return { config, weights, ranges: rangesOf(observed) };
   const smoothed = cachedWeights(smooth(executor, config, weights, observed, smoothing));
-  return { config, weights: smoothed, ranges: rangesOf(await collectStatistics(executor, config, smoothed, calibration, options)) };
+  return {
+    config,
+    weights: smoothed,
+    ranges: rangesOf(await collectStatistics(executor, config, smoothed, calibration, options)),
+  };
 }
 
 /** Quantizes a model by a method. */

@@ -7,14 +7,28 @@
 import { createDecoder } from '@mobilequant/core';
 import type { Executor, Value } from '@mobilequant/tracer';
 import type { LayerLearnables } from './learnables.ts';
-import { allParameters, checkLoss, embedded, type Learned, type LearningInput, type LearningOptions, namesIn, type Session, startSession } from './learning.ts';
+import {
+  allParameters,
+  checkLoss,
+  embedded,
+  type Learned,
+  type LearningInput,
+  type LearningOptions,
+  namesIn,
+  type Session,
+  startSession,
+} from './learning.ts';
 import { progressOf } from './progress.ts';
 
 /** Targets are kept for all samples up to this size, and computed again each epoch beyond it. */
 const TARGET_BYTES = 512 * 2 ** 20;
 
 /** Learns `epochs` times over the samples, one step each. */
-export async function learnEndToEnd(executor: Executor, input: LearningInput, options: LearningOptions): Promise<Learned> {
+export async function learnEndToEnd(
+  executor: Executor,
+  input: LearningInput,
+  options: LearningOptions,
+): Promise<Learned> {
   const { samples } = input;
   const { epochs, extraLoss = false, onProgress } = options;
   const session = startSession(executor, 'end to end', input, options);
@@ -37,7 +51,13 @@ export async function learnEndToEnd(executor: Executor, input: LearningInput, op
 
   for (let step = moments.step; step < steps; step++) {
     const sample = samples[step % samples.length] as Int32Array;
-    const { loss, gradients } = await endToEndGradients(session, input, sample, await targetOf(sample), extraLoss ? 2 : 1);
+    const { loss, gradients } = await endToEndGradients(
+      session,
+      input,
+      sample,
+      await targetOf(sample),
+      extraLoss ? 2 : 1,
+    );
     checkLoss(loss, `MobileQuant, step ${step}`);
     optimizer.update(tree, gradients, moments, session.learningRate(step, steps));
     total += loss;
@@ -81,7 +101,10 @@ export async function endToEndGradients(
 }
 
 /** The float model's last hidden state of a sample, `[tokens, hidden]`. */
-function floatTargets(executor: Executor, { config, weights, samples }: LearningInput): (sample: Int32Array) => Promise<Float32Array> {
+function floatTargets(
+  executor: Executor,
+  { config, weights, samples }: LearningInput,
+): (sample: Int32Array) => Promise<Float32Array> {
   const decoder = createDecoder(executor, config, weights);
   const bytes = samples.reduce((sum, sample) => sum + sample.length * config.hidden * 4, 0);
   if (bytes > TARGET_BYTES) return (sample) => decoder.hidden(sample);

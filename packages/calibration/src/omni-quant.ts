@@ -6,18 +6,36 @@
  */
 import type { Executor, Value } from '@mobilequant/tracer';
 import type { LayerLearnables } from './learnables.ts';
-import { checkLoss, embedded, type Learned, type LearningInput, type LearningOptions, namesIn, startSession, treeOf } from './learning.ts';
+import {
+  checkLoss,
+  embedded,
+  type Learned,
+  type LearningInput,
+  type LearningOptions,
+  namesIn,
+  startSession,
+  treeOf,
+} from './learning.ts';
 import { progressOf } from './progress.ts';
 
 /** Learns every layer in turn, `epochs` times over the samples each. */
-export async function learnLayerWise(executor: Executor, input: LearningInput, options: LearningOptions): Promise<Learned> {
+export async function learnLayerWise(
+  executor: Executor,
+  input: LearningInput,
+  options: LearningOptions,
+): Promise<Learned> {
   const { config, weights, samples } = input;
   const { epochs, extraLoss = false, onProgress } = options;
   const session = startSession(executor, 'layer by layer', input, options);
   const { programs, learnables, optimizer } = session;
   const state = await session.resume();
   const steps = epochs * samples.length;
-  const progress = progressOf('layer by layer', config.layers * steps, onProgress, state ? state.layer * steps + state.step : 0);
+  const progress = progressOf(
+    'layer by layer',
+    config.layers * steps,
+    onProgress,
+    state ? state.layer * steps + state.step : 0,
+  );
 
   // The hidden states of all samples, float and quantized, at the layer at work.
   const float = await Promise.all(samples.map((sample) => embedded(weights, config.hidden, sample)));

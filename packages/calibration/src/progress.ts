@@ -11,7 +11,12 @@ export interface Progress {
 export type OnProgress = (progress: Progress) => void;
 
 /** Counts steps and estimates the time left. `done` is where a resumed computation starts. */
-export function progressOf(stage: string, total: number, report: OnProgress | undefined, done = 0): { step(loss?: number): void } {
+export function progressOf(
+  stage: string,
+  total: number,
+  report: OnProgress | undefined,
+  done = 0,
+): { step(loss?: number): void } {
   const start = performance.now();
   const before = done;
   return {

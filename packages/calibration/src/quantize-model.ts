@@ -9,14 +9,14 @@ import {
   groupCount,
   type Range,
   type Ranges,
-  rangesOf,
   type Recipe,
   RecipeError,
+  rangesOf,
   resolveRecipe,
 } from '@mobilequant/quantizer';
-import { viewWeights } from './transformed-weights.ts';
-import type { Learned } from './learning.ts';
 import { learnedRange } from './learnables.ts';
+import type { Learned } from './learning.ts';
+import { viewWeights } from './transformed-weights.ts';
 
 export interface QuantizeInput {
   readonly config: DecoderConfig;
@@ -40,7 +40,13 @@ export interface QuantizeResult {
  *
  * @throws RecipeError when a site of the recipe has no range.
  */
-export async function quantizeModel({ config, weights, recipe, ranges, clipping }: QuantizeInput): Promise<QuantizeResult> {
+export async function quantizeModel({
+  config,
+  weights,
+  recipe,
+  ranges,
+  clipping,
+}: QuantizeInput): Promise<QuantizeResult> {
   const resolve = resolveRecipe(recipe);
   const encodings = new Map<string, Encoding>();
   const widened: string[] = [];
@@ -71,7 +77,12 @@ export async function quantizeModel({ config, weights, recipe, ranges, clipping 
   await weight('lm_head.weight', headName(weights));
   for (const site of activationSites(config)) {
     if (resolve(site) && !encodings.has(site)) {
-      throw new RecipeError({ where: recipe.name, expected: `a calibrated range of '${site}'`, received: 'none', advice: 'Collect statistics of the same model.' });
+      throw new RecipeError({
+        where: recipe.name,
+        expected: `a calibrated range of '${site}'`,
+        received: 'none',
+        advice: 'Collect statistics of the same model.',
+      });
     }
   }
   return { model: { config, weights, recipe, encodings }, widened };
@@ -123,10 +134,14 @@ export async function fuseLearned(
     const fresh = Object.entries(fused.tensors).filter(([name]) => !weights.has(`model.layers.${layer}.${name}`));
     added = { ...added, ...Object.fromEntries(fresh.map(([name, { shape }]) => [name, shape])) };
   }
-  const fusedWeights = viewWeights(weights, async (layer, tensors) => {
-    const own = learnables[layer];
-    return own ? { ...tensors, ...(await programs.fuse(layer, own)).tensors } : tensors;
-  }, added);
+  const fusedWeights = viewWeights(
+    weights,
+    async (layer, tensors) => {
+      const own = learnables[layer];
+      return own ? { ...tensors, ...(await programs.fuse(layer, own)).tensors } : tensors;
+    },
+    added,
+  );
   const learnedRanges = new Map(
     [...ranges].map(([site, range]) => {
       const match = /^model\.layers\.(\d+)\.(.+)$/.exec(site);

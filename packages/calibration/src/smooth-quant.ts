@@ -36,22 +36,36 @@ export function smooth(
     const inputOf = (module: string): Float32Array => {
       const site = `model.layers.${layer}.${module}.input`;
       const channels = statistics.get(site)?.channels;
-      if (!channels) throw new Error(`smooth: expected channel statistics of '${site}', got none. Collect statistics of the same model first.`);
+      if (!channels)
+        throw new Error(
+          `smooth: expected channel statistics of '${site}', got none. Collect statistics of the same model first.`,
+        );
       return channels.absMax;
     };
     const scale = (first: string, ...others: string[]): Float32Array =>
       channelScales(inputOf(first), columnMaxima([first, ...others], tensors), alpha);
 
-    const norms = { qkv: scale('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'), fc1: scale('mlp.w1', 'mlp.w3') };
+    const norms = {
+      qkv: scale('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'),
+      fc1: scale('mlp.w1', 'mlp.w3'),
+    };
     if (variant === 'original') return norms;
     const grouped = heads !== kvHeads;
     const share = (x: Float32Array) => (grouped ? groupMaxima(x, heads / kvHeads, headDim) : x);
     const out =
       !grouped || groupedHeads
-        ? { out: channelScales(share(inputOf('self_attn.o_proj')), share(columnMaxima(['self_attn.o_proj'], tensors)), alpha) }
+        ? {
+            out: channelScales(
+              share(inputOf('self_attn.o_proj')),
+              share(columnMaxima(['self_attn.o_proj'], tensors)),
+              alpha,
+            ),
+          }
         : {};
-    const fc2 = variant === 'modified' ? { fc2: channelScales(inputOf('mlp.w2'), columnMaxima(['mlp.w2'], tensors), alpha) } : {};
-    if (fc2.fc2 && fc2.fc2.length !== ffn) throw new Error(`smooth: expected ${ffn} statistics of mlp.w2, got ${fc2.fc2.length}.`);
+    const fc2 =
+      variant === 'modified' ? { fc2: channelScales(inputOf('mlp.w2'), columnMaxima(['mlp.w2'], tensors), alpha) } : {};
+    if (fc2.fc2 && fc2.fc2.length !== ffn)
+      throw new Error(`smooth: expected ${ffn} statistics of mlp.w2, got ${fc2.fc2.length}.`);
     return { ...norms, ...out, ...fc2 };
   });
 }

@@ -38,8 +38,15 @@ describe('collectStatistics', () => {
     const statistics = await collectStatistics(runtime, config, weights, samples);
     expect(statistics.get('model.layers.0.self_attn.pv_bmm.input')).toMatchObject({ min: 0, max: 1 });
     expect(statistics.get('model.layers.0.self_attn.qk_bmm.output')?.channels).toBeUndefined();
-    expect([...rangesOf(statistics).keys()].filter((name) => !name.startsWith('model.layers.'))).toEqual(['model.norm.input', 'model.norm.output', 'lm_head.input', 'lm_head.output']);
-    expect((await collectStatistics(runtime, config, weights, samples, { head: false })).has('lm_head.input')).toBe(false);
+    expect([...rangesOf(statistics).keys()].filter((name) => !name.startsWith('model.layers.'))).toEqual([
+      'model.norm.input',
+      'model.norm.output',
+      'lm_head.input',
+      'lm_head.output',
+    ]);
+    expect((await collectStatistics(runtime, config, weights, samples, { head: false })).has('lm_head.input')).toBe(
+      false,
+    );
   });
 
   test('reports progress after each sample', async () => {
@@ -49,7 +56,16 @@ describe('collectStatistics', () => {
   });
 
   test('does not need the head of a model that is not there', async () => {
-    const body = weightsFrom(new Map(await Promise.all(weights.names().filter((name) => name !== 'lm_head.weight' && name !== 'model.norm.weight').map(async (name) => [name, { shape: weights.shape(name), data: await weights.read(name) }] as const))));
+    const body = weightsFrom(
+      new Map(
+        await Promise.all(
+          weights
+            .names()
+            .filter((name) => name !== 'lm_head.weight' && name !== 'model.norm.weight')
+            .map(async (name) => [name, { shape: weights.shape(name), data: await weights.read(name) }] as const),
+        ),
+      ),
+    );
     expect((await collectStatistics(runtime, config, body, samples, { head: false })).has(site)).toBe(true);
   });
 });

@@ -4,7 +4,7 @@
  * One pass over the samples, all layers for each; what is kept is a few numbers a channel. Matrix sites are reduced
  * per channel in the graph, and the range of the tensor is the range of its channels.
  */
-import * as tf from '@tensorflow/tfjs';
+
 import {
   block,
   contextValues,
@@ -19,8 +19,9 @@ import {
   type Weights,
 } from '@mobilequant/core';
 import type { Range } from '@mobilequant/quantizer';
-import { type Executor, type Program, type Value } from '@mobilequant/tracer';
-import { progressOf, type OnProgress } from './progress.ts';
+import type { Executor, Program, Value } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
+import { type OnProgress, progressOf } from './progress.ts';
 
 /** Channel statistics of a matrix site `[tokens, channels]`. */
 export interface ChannelStatistics {
@@ -72,7 +73,8 @@ class Accumulator {
   }
 }
 
-const extreme = (values: Float32Array, pick: (a: number, b: number) => number): number => values.reduce((a, b) => pick(a, b));
+const extreme = (values: Float32Array, pick: (a: number, b: number) => number): number =>
+  values.reduce((a, b) => pick(a, b));
 
 function mergeChannels(known: ChannelStatistics | undefined, low: Float32Array, high: Float32Array): ChannelStatistics {
   const at = (i: number) => ({ min: low[i] as number, max: high[i] as number });
@@ -118,7 +120,10 @@ export async function collectStatistics(
   for (const sample of samples) {
     const tokens = sample.length;
     const context = contextValues(config, tokens);
-    let x: Value = { data: await weights.readRows('model.embed_tokens.weight', sample), shape: [tokens, config.hidden] };
+    let x: Value = {
+      data: await weights.readRows('model.embed_tokens.weight', sample),
+      shape: [tokens, config.hidden],
+    };
     for (let layer = 0; layer < config.layers; layer++) {
       const names = layerTensorNames(weights, layer);
       const program = await compiled(`${tokens} ${names}`, () => {

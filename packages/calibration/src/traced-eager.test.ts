@@ -1,17 +1,22 @@
 /** The quantized layer and its gradients as a graph on ONNX Runtime, and operation by operation on tfjs: the same numbers. */
-import { block, type BlockContext, readLayer } from '@mobilequant/core';
+import { type BlockContext, block, readLayer } from '@mobilequant/core';
 import { recipes } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import { evaluate } from '../test/evaluate.ts';
 import { tinyConfig, tinyLayer } from '../test/tiny-layer.ts';
-import { learningTap, type LearningTargets, transformOf } from './learnables.ts';
+import { type LearningTargets, learningTap, transformOf } from './learnables.ts';
 import { applyTransform } from './transform.ts';
 
 const runtime = nodeRuntime({ integerProducts: false });
 const config = tinyConfig({ hidden: 32, ffn: 64, heads: 4, kvHeads: 2, headDim: 8 });
-const targets: LearningTargets = { pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'], shifts: false, clipping: true, ranges: true };
+const targets: LearningTargets = {
+  pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'],
+  shifts: false,
+  clipping: true,
+  ranges: true,
+};
 
 describe.each([recipes['paper-w4a8'], recipes.w4a8])('$name', (recipe) => {
   test.each([0, 5])('queries in chunks of %i', async (queryChunk) => {
@@ -26,18 +31,29 @@ describe.each([recipes['paper-w4a8'], recipes.w4a8])('$name', (recipe) => {
         const all = { ...inputs, ...Object.fromEntries(names.map((name, i) => [name, moved[i] as tf.Tensor])) };
         const own = Object.fromEntries(Object.keys(tensors).map((name) => [name, all[name] as tf.Tensor]));
         const tap = learningTap(all, { resolve: layer.resolve, conventions, targets });
-        return block(all['x'] as tf.Tensor, applyTransform(own, transformOf(all, conventions), config), all as typeof all & BlockContext, config, { tap, queryChunk }).x;
+        return block(
+          all['x'] as tf.Tensor,
+          applyTransform(own, transformOf(all, conventions), config),
+          all as typeof all & BlockContext,
+          config,
+          { tap, queryChunk },
+        ).x;
       };
       const at = names.map((name) => inputs[name] as tf.Tensor);
       const gradients = tf.grads(forward)(at, inputs['dy'] as tf.Tensor);
-      return { y: forward(...at), ...Object.fromEntries(names.map((name, i) => [`d:${name}`, gradients[i] as tf.Tensor])) };
+      return {
+        y: forward(...at),
+        ...Object.fromEntries(names.map((name, i) => [`d:${name}`, gradients[i] as tf.Tensor])),
+      };
     };
     const values = { ...tensors, ...parameters, ...constants, ...layer.context, x: layer.x, dy: layer.dy };
     const eager = await evaluate('eager on tfjs', runtime, fn, values);
     const traced = await evaluate('traced on onnxruntime', runtime, fn, values);
 
     // Bit for bit where every product is of 8-bit operands and ends on a grid; a sum of 16-bit ones may end one step beside.
-    const beside = Array.from(eager['y'] as Float32Array, (v, i) => Math.abs(v - (traced['y']?.[i] as number))).filter((e) => e !== 0);
+    const beside = Array.from(eager['y'] as Float32Array, (v, i) => Math.abs(v - (traced['y']?.[i] as number))).filter(
+      (e) => e !== 0,
+    );
     if (conventions === 'reference') expect(beside).toEqual([]);
     expect(beside.length).toBeLessThan(0.1 * layer.x.data.length);
     expect(Math.max(0, ...beside)).toBeLessThan(2e-4);

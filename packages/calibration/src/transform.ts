@@ -10,8 +10,9 @@
  * (bias + W·z). SmoothQuant computes s from statistics, LET learns it; both are applied here, in tfjs operations,
  * so the transformation that is trained is the one that is stored.
  */
-import * as tf from '@tensorflow/tfjs';
+
 import type { BlockWeights, DecoderConfig } from '@mobilequant/core';
+import * as tf from '@tensorflow/tfjs';
 
 export interface ChannelScale {
   readonly scale: tf.Tensor;
@@ -58,7 +59,10 @@ export function applyTransform(
   };
   const addBias = (module: string, shift: tf.Tensor | undefined): void => {
     if (!shift) return;
-    const moved = tf.reshape(tf.matMul(result[`${module}.weight`] as tf.Tensor2D, tf.reshape(shift, [-1, 1]) as tf.Tensor2D), [-1]);
+    const moved = tf.reshape(
+      tf.matMul(result[`${module}.weight`] as tf.Tensor2D, tf.reshape(shift, [-1, 1]) as tf.Tensor2D),
+      [-1],
+    );
     const bias = result[`${module}.bias`];
     result[`${module}.bias`] = bias ? tf.add(bias, moved) : moved;
   };

@@ -2,9 +2,10 @@
  * A model's weights seen through a transformation: each layer is transformed when one of its tensors is read,
  * and only the last layer read is kept.
  */
-import type * as tf from '@tensorflow/tfjs';
+
 import { type DecoderConfig, layerTensorNames, readLayer, specsOf, type Weights } from '@mobilequant/core';
-import { type Executor, type Program, type Value, type Values } from '@mobilequant/tracer';
+import type { Executor, Program, Value, Values } from '@mobilequant/tracer';
+import type * as tf from '@tensorflow/tfjs';
 import { applyTransform, type ChannelScale, type LayerTransform } from './transform.ts';
 
 /** Scales of a layer as plain numbers; see `LayerTransform` for their shapes. */
@@ -25,11 +26,16 @@ const LAYER = /^model\.layers\.(\d+)\.(.+)$/;
  * @param transform what becomes of a layer's tensors, by their names in the layer; it may add tensors (biases).
  * @param added names in the layer of tensors that the transformation adds, with their shapes.
  */
-export function viewWeights(weights: Weights, transform: TransformLayer, added: Readonly<Record<string, readonly number[]>> = {}): Weights {
+export function viewWeights(
+  weights: Weights,
+  transform: TransformLayer,
+  added: Readonly<Record<string, readonly number[]>> = {},
+): Weights {
   let last: { layer: number; tensors: Promise<Values> } | undefined;
 
   const layerOf = (layer: number): Promise<Values> => {
-    if (last?.layer !== layer) last = { layer, tensors: readLayer(weights, layer).then((tensors) => transform(layer, tensors)) };
+    if (last?.layer !== layer)
+      last = { layer, tensors: readLayer(weights, layer).then((tensors) => transform(layer, tensors)) };
     return last.tensors;
   };
   const find = (name: string) => {
@@ -43,12 +49,16 @@ export function viewWeights(weights: Weights, transform: TransformLayer, added: 
   return {
     names: () => names,
     has: (name) => names.includes(name),
-    shape: (name) => (weights.has(name) ? weights.shape(name) : (added[find(name)?.local ?? ''] ?? weights.shape(name))),
+    shape: (name) =>
+      weights.has(name) ? weights.shape(name) : (added[find(name)?.local ?? ''] ?? weights.shape(name)),
     async read(name) {
       const found = find(name);
       if (!found) return weights.read(name);
       const tensor = (await layerOf(found.layer))[found.local];
-      if (!tensor) throw new Error(`weights: expected the transformed layer ${found.layer} to have '${found.local}', got ${Object.keys(await layerOf(found.layer)).join(', ')}.`);
+      if (!tensor)
+        throw new Error(
+          `weights: expected the transformed layer ${found.layer} to have '${found.local}', got ${Object.keys(await layerOf(found.layer)).join(', ')}.`,
+        );
       return tensor.data as Float32Array;
     },
     readRows: (name, rows) => weights.readRows(name, rows),
@@ -75,12 +85,16 @@ export function scaledWeights(
 
 const valuesOf = (scales: LayerScales): Record<string, Value> =>
   Object.fromEntries(
-    Object.entries(scales as Record<string, Float32Array>).map(([pair, data]) => [`scale.${pair}`, { data, shape: [data.length] }]),
+    Object.entries(scales as Record<string, Float32Array>).map(([pair, data]) => [
+      `scale.${pair}`,
+      { data, shape: [data.length] },
+    ]),
   );
 
 const OUT = 'new:'; // outputs of a graph need names of their own
 
-const unprefixed = (values: Values): Values => Object.fromEntries(Object.entries(values).map(([name, v]) => [name.slice(OUT.length), v]));
+const unprefixed = (values: Values): Values =>
+  Object.fromEntries(Object.entries(values).map(([name, v]) => [name.slice(OUT.length), v]));
 
 function compile(executor: Executor, config: DecoderConfig, tensors: Values, scales: Values): Promise<Program> {
   return executor.program(
@@ -89,11 +103,15 @@ function compile(executor: Executor, config: DecoderConfig, tensors: Values, sca
         const tensor = inputs[`scale.${pair}`];
         return tensor && { scale: tensor };
       };
-      const pairs = Object.fromEntries(['qkv', 'fc1', 'out', 'fc2'].flatMap((pair) => (scale(pair) ? [[pair, scale(pair)]] : [])));
+      const pairs = Object.fromEntries(
+        ['qkv', 'fc1', 'out', 'fc2'].flatMap((pair) => (scale(pair) ? [[pair, scale(pair)]] : [])),
+      );
       const qkt = inputs['scale.qkt'];
       const weights = Object.fromEntries(Object.keys(tensors).map((name) => [name, inputs[name] as tf.Tensor]));
       const transform: LayerTransform = { ...pairs, ...(qkt && { qkt }) };
-      const changed = Object.entries(applyTransform(weights, transform, config)).filter(([name, w]) => w !== weights[name]);
+      const changed = Object.entries(applyTransform(weights, transform, config)).filter(
+        ([name, w]) => w !== weights[name],
+      );
       return Object.fromEntries(changed.map(([name, w]) => [OUT + name, w]));
     },
     specsOf({ ...tensors, ...scales }),

@@ -42,7 +42,9 @@ export function elementwiseButFlips(got: Numbers, want: Numbers, noise: Noise = 
   const errors = differences(got, want);
   const share = errors.filter((e) => e > bound).length / errors.length;
   const relative = rms(errors) / rms(want);
-  return share <= 0.5 && relative <= 0.02 ? undefined : `${complaint}; ${(100 * share).toFixed(1)} % of the elements off, rms error ${relative}`;
+  return share <= 0.5 && relative <= 0.02
+    ? undefined
+    : `${complaint}; ${(100 * share).toFixed(1)} % of the elements off, rms error ${relative}`;
 }
 
 /** A loss before any rounding can have flipped: relative to its own size, with the noise of its step. */
@@ -64,7 +66,12 @@ export function partedAt(want: readonly number[], noise: readonly number[]): num
  * Losses of a run: equal until it parts; then as far apart as the reference's own runs have been up to there, three hundredths at
  * least, a half at most.
  */
-export function losses(got: readonly number[], want: readonly number[], noise: readonly number[], parted: number): Complaint {
+export function losses(
+  got: readonly number[],
+  want: readonly number[],
+  noise: readonly number[],
+  parted: number,
+): Complaint {
   if (got.length !== want.length) return `${got.length} steps instead of ${want.length}`;
   let apart = 0;
   const complaints = got.flatMap((value, step) => {
@@ -84,7 +91,11 @@ export function losses(got: readonly number[], want: readonly number[], noise: r
  * @param single the reference's gradient in float32
  * @param flipped the reference's own runs differ by a flipped rounding before the first step
  */
-export function gradient(got: Numbers, want: Numbers, { single, noise, flipped }: { single: Numbers; noise: Noise; flipped: boolean }): Complaint {
+export function gradient(
+  got: Numbers,
+  want: Numbers,
+  { single, noise, flipped }: { single: Numbers; noise: Noise; flipped: boolean },
+): Complaint {
   if (got.length !== want.length) return `${got.length} elements instead of ${want.length}`;
   const size = rms(want);
   if (largest(want) < 1e-12) {
@@ -103,7 +114,12 @@ export function gradient(got: Numbers, want: Numbers, { single, noise, flipped }
  *
  * @param gradients the reference's in float64 and in float32
  */
-export function firstStep(got: Numbers, want: Numbers, [double, single]: readonly [Numbers, Numbers], { noise, rate }: { noise: Noise; rate: number }): Complaint {
+export function firstStep(
+  got: Numbers,
+  want: Numbers,
+  [double, single]: readonly [Numbers, Numbers],
+  { noise, rate }: { noise: Noise; rate: number },
+): Complaint {
   const certain = 10 * Math.max(noise.max, largest(differences(single, double))) + 1e-7;
   const errors = differences(got, want).filter((_, i) => Math.abs(double[i] as number) > certain);
   const off = largest(errors);
@@ -127,8 +143,10 @@ export function sameError(got: Numbers, want: Numbers, float: Numbers, noise: No
   return apart <= bound ? undefined : `mean squared error ${ours} instead of ${theirs}, allowed ${100 * bound} % apart`;
 }
 
-export const differences = (a: Numbers, b: Numbers): Float64Array => Float64Array.from(a, (v, i) => Math.abs(v - (b[i] as number)));
+export const differences = (a: Numbers, b: Numbers): Float64Array =>
+  Float64Array.from(a, (v, i) => Math.abs(v - (b[i] as number)));
 export const rms = (a: Numbers): number => Math.sqrt(Array.from(a).reduce((sum, v) => sum + v * v, 0) / a.length);
 
 /** The largest size; NaN when there is one, which no bound allows. */
-export const largest = (a: Numbers): number => Array.from(a).reduce((m, v) => (Number.isNaN(v) ? v : Math.max(m, Math.abs(v))), 0);
+export const largest = (a: Numbers): number =>
+  Array.from(a).reduce((m, v) => (Number.isNaN(v) ? v : Math.max(m, Math.abs(v))), 0);

@@ -4,7 +4,14 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openCheckpoint, readSafetensors } from '@mobilequant/checkpoint/node';
-import { cachedWeights, ConfigError, type DecoderConfig, parseConfig, type Weights, weightsFrom } from '@mobilequant/core';
+import {
+  ConfigError,
+  cachedWeights,
+  type DecoderConfig,
+  parseConfig,
+  type Weights,
+  weightsFrom,
+} from '@mobilequant/core';
 import type { Complaint, Noise } from './closeness.ts';
 import { SILENT } from './closeness.ts';
 
@@ -44,7 +51,10 @@ export interface GoldenCase {
   readonly config: DecoderConfig;
   readonly weights: Weights;
   readonly manifest: GoldenManifest;
-  readonly ranges: { readonly calibration: Readonly<Record<string, GoldenRanges>>; readonly after_training: Readonly<Record<string, GoldenRanges>> };
+  readonly ranges: {
+    readonly calibration: Readonly<Record<string, GoldenRanges>>;
+    readonly after_training: Readonly<Record<string, GoldenRanges>>;
+  };
   /** Token ids of the rows that statistics and learning see, and of those that are evaluated. */
   readonly calibration: readonly Int32Array[];
   readonly evaluation: readonly Int32Array[];
@@ -66,7 +76,9 @@ export async function openGolden(directory: string): Promise<{ cases: GoldenCase
   const cases: GoldenCase[] = [];
   const skipped: Skipped[] = [];
   for (const { name } of readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory())) {
-    const missing = ['config.json', 'manifest.json', 'float.safetensors'].filter((file) => !existsSync(join(directory, name, file)));
+    const missing = ['config.json', 'manifest.json', 'float.safetensors'].filter(
+      (file) => !existsSync(join(directory, name, file)),
+    );
     if (missing.length > 0) {
       skipped.push({ name, reason: `not a model case: it has no ${missing.join(', ')}` });
       continue;
@@ -98,7 +110,9 @@ async function openCase(folder: string, name: string): Promise<GoldenCase> {
     config,
     weights: cachedWeights(weights),
     manifest,
-    ranges: existsSync(join(folder, 'act_ranges.json')) ? json('act_ranges.json') : { calibration: {}, after_training: {} },
+    ranges: existsSync(join(folder, 'act_ranges.json'))
+      ? json('act_ranges.json')
+      : { calibration: {}, after_training: {} },
     calibration: rowsOf(float.get('input_ids.calib')).map((row) => Int32Array.from(row)),
     evaluation: rowsOf(float.get('input_ids.eval')).map((row) => Int32Array.from(row)),
     float,
@@ -114,7 +128,9 @@ async function openCase(folder: string, name: string): Promise<GoldenCase> {
 async function readTensors(path: string): Promise<GoldenTensors> {
   if (!existsSync(path)) return new Map();
   const { tensors } = await readSafetensors(path);
-  return new Map([...tensors].map(([name, { shape, data }]) => [name, { shape, data: Float32Array.from(data as Float32Array) }]));
+  return new Map(
+    [...tensors].map(([name, { shape, data }]) => [name, { shape, data: Float32Array.from(data as Float32Array) }]),
+  );
 }
 
 /** The first axis apart. */
@@ -125,11 +141,14 @@ export function rowsOf(tensor: GoldenTensor | undefined): Float32Array[] {
   return Array.from({ length: count }, (_, i) => tensor.data.subarray(i * size, (i + 1) * size));
 }
 
-export const joined = (parts: readonly Float32Array[]): Float32Array => Float32Array.from(parts.flatMap((part) => [...part]));
+export const joined = (parts: readonly Float32Array[]): Float32Array =>
+  Float32Array.from(parts.flatMap((part) => [...part]));
 
 /** The tensors whose names start with a prefix, by the rest of their names. */
 export function under(tensors: GoldenTensors, prefix: string): [string, GoldenTensor][] {
-  return [...tensors].flatMap(([name, tensor]): [string, GoldenTensor][] => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : []));
+  return [...tensors].flatMap(([name, tensor]): [string, GoldenTensor][] =>
+    name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [],
+  );
 }
 
 /** A checkpoint with some of its tensors replaced, or added to. */

@@ -1,12 +1,21 @@
 /**
  * The device form, run as a device runs it: no batch, tables and masks from outside, a cache of keys and values.
  */
-import { block, type BlockContext, type BlockWeights, type DecoderConfig, headName, type KeysValues, logits, readLayer, type Weights } from '@mobilequant/core';
+import {
+  type BlockContext,
+  type BlockWeights,
+  block,
+  type DecoderConfig,
+  headName,
+  type KeysValues,
+  logits,
+  readLayer,
+  type Weights,
+} from '@mobilequant/core';
 import type { Runtime, Value, Values } from '@mobilequant/tracer';
 import type * as tf from '@tensorflow/tfjs';
 import { evaluate, type How } from './evaluate.ts';
 import type { GoldenTensor } from './golden-case.ts';
-
 
 export interface DeviceInput {
   readonly config: DecoderConfig;
@@ -26,7 +35,11 @@ export interface DeviceResult {
 }
 
 /** Runs a model in device form. */
-export async function runDevice(how: How, runtime: Runtime, { config, weights, tokens, context, past }: DeviceInput): Promise<DeviceResult> {
+export async function runDevice(
+  how: How,
+  runtime: Runtime,
+  { config, weights, tokens, context, past }: DeviceInput,
+): Promise<DeviceResult> {
   const { kvHeads, headDim, hidden } = config;
   let x: Value = { data: await weights.readRows('model.embed_tokens.weight', tokens), shape: [tokens.length, hidden] };
   const keys: number[] = [];
@@ -34,12 +47,23 @@ export async function runDevice(how: How, runtime: Runtime, { config, weights, t
   for (let layer = 0; layer < config.layers; layer++) {
     const tensors = await readLayer(weights, layer);
     const cache = past?.[layer];
-    const cached = (data: Float32Array): Value => ({ data, shape: [kvHeads, data.length / kvHeads / headDim, headDim] });
+    const cached = (data: Float32Array): Value => ({
+      data,
+      shape: [kvHeads, data.length / kvHeads / headDim, headDim],
+    });
     const before: Values = cache ? { 'past.keys': cached(cache.keys), 'past.values': cached(cache.values) } : {};
     const fn = (inputs: Record<string, tf.Tensor>): Record<string, tf.Tensor> => {
-      const own: BlockWeights = Object.fromEntries(Object.keys(tensors).map((name) => [name, inputs[name] as tf.Tensor]));
+      const own: BlockWeights = Object.fromEntries(
+        Object.keys(tensors).map((name) => [name, inputs[name] as tf.Tensor]),
+      );
       const seen = cache && ({ keys: inputs['past.keys'], values: inputs['past.values'] } as KeysValues);
-      const result = block(inputs['x'] as tf.Tensor, own, inputs as Record<string, tf.Tensor> & BlockContext, config, seen ? { past: seen } : {});
+      const result = block(
+        inputs['x'] as tf.Tensor,
+        own,
+        inputs as Record<string, tf.Tensor> & BlockContext,
+        config,
+        seen ? { past: seen } : {},
+      );
       return { y: result.x, keys: result.keys, values: result.values };
     };
     const result = await evaluate(how, runtime, fn, { x, ...context, ...tensors, ...before });
@@ -53,7 +77,9 @@ export async function runDevice(how: How, runtime: Runtime, { config, weights, t
     norm: { data: await weights.read('model.norm.weight'), shape: [hidden] },
     head: { data: await weights.read(head), shape: weights.shape(head) },
   };
-  const fn = (inputs: Record<string, tf.Tensor>) => ({ y: logits(inputs['x'] as tf.Tensor, inputs as Record<'norm' | 'head', tf.Tensor>, config) });
+  const fn = (inputs: Record<string, tf.Tensor>) => ({
+    y: logits(inputs['x'] as tf.Tensor, inputs as Record<'norm' | 'head', tf.Tensor>, config),
+  });
   const { y } = await evaluate(how, runtime, fn, parts);
   return { logits: y as Float32Array, keys: Float32Array.from(keys), values: Float32Array.from(values) };
 }

@@ -2,9 +2,9 @@
  * Runs what a golden case holds the results of, through the packages' own functions.
  */
 import {
-  block,
   type BlockContext,
   type BlockWeights,
+  block,
   cachedWeights,
   contextValues,
   type DecoderConfig,
@@ -12,15 +12,22 @@ import {
   type Tap,
   type Weights,
 } from '@mobilequant/core';
-import { type QuantizerSpec, type Range, type Recipe, recipeByName, resolveRecipe, type Rule } from '@mobilequant/quantizer';
+import {
+  type QuantizerSpec,
+  type Range,
+  type Recipe,
+  type Rule,
+  recipeByName,
+  resolveRecipe,
+} from '@mobilequant/quantizer';
 import type { Runtime, Value } from '@mobilequant/tracer';
 import type * as tf from '@tensorflow/tfjs';
-import { layerPrograms, type LayerPrograms } from '../src/layer-programs.ts';
-import { initialLearnables, learningTap, type LearningTargets } from '../src/learnables.ts';
+import { type LayerPrograms, layerPrograms } from '../src/layer-programs.ts';
+import { initialLearnables, type LearningTargets, learningTap } from '../src/learnables.ts';
 import type { LearningInput } from '../src/learning.ts';
 import { quantizedForm } from '../src/methods.ts';
 import { withKnownRanges } from '../src/quantize-model.ts';
-import { smooth, type SmoothQuantOptions } from '../src/smooth-quant.ts';
+import { type SmoothQuantOptions, smooth } from '../src/smooth-quant.ts';
 import { collectStatistics, rangesOf, type Statistics } from '../src/statistics.ts';
 import { evaluate, type How } from './evaluate.ts';
 import type { GoldenCase } from './golden-case.ts';
@@ -49,7 +56,12 @@ export function startRuns(runtime: Runtime, golden: GoldenCase): CaseRuns {
     if (!found) {
       found = once(async () => {
         if (name === 'none') return { weights: golden.weights, statistics: await statistics() };
-        const weights = cachedWeights(smooth(runtime, config, golden.weights, await statistics(), { variant: name, groupedHeads: false } as SmoothQuantOptions));
+        const weights = cachedWeights(
+          smooth(runtime, config, golden.weights, await statistics(), {
+            variant: name,
+            groupedHeads: false,
+          } as SmoothQuantOptions),
+        );
         return { weights, statistics: await observe(weights) };
       });
       variants.set(key, found);
@@ -71,7 +83,10 @@ export function once<T>(compute: () => Promise<T>): () => Promise<T> {
 }
 
 /** Norm weights as the reference's SmoothQuant baselines have them in the symmetric recipe: symmetric too (method, section 10, point 5). */
-const symmetricNorms: Rule = { site: 'model.layers.*layernorm.weight', spec: { bits: 16, symmetric: true, granularity: { kind: 'tensor' } } };
+const symmetricNorms: Rule = {
+  site: 'model.layers.*layernorm.weight',
+  spec: { bits: 16, symmetric: true, granularity: { kind: 'tensor' } },
+};
 
 /** The recipe that the reference calls `w8a8`, `w4a8`, `w4a8-sym`, in training or without. */
 export function recipeOf(precision: string, learned: boolean): Recipe {
@@ -80,19 +95,35 @@ export function recipeOf(precision: string, learned: boolean): Recipe {
 }
 
 /** What quantizing or learning from a variant starts with. */
-export async function inputOf(runs: CaseRuns, golden: GoldenCase, variant: SmoothQuantOptions['variant'] | 'none', recipe: Recipe): Promise<LearningInput> {
+export async function inputOf(
+  runs: CaseRuns,
+  golden: GoldenCase,
+  variant: SmoothQuantOptions['variant'] | 'none',
+  recipe: Recipe,
+): Promise<LearningInput> {
   const ranges = withKnownRanges(rangesOf(await runs.statisticsOf(variant)), recipe);
   return { config: runs.config, weights: await runs.weights(variant), recipe, ranges, samples: golden.calibration };
 }
 
 /** The quantized layers in the reference's own arithmetic. */
-export function simulate(runtime: Runtime, { config, weights, recipe, ranges }: Omit<LearningInput, 'samples'>): LayerPrograms {
+export function simulate(
+  runtime: Runtime,
+  { config, weights, recipe, ranges }: Omit<LearningInput, 'samples'>,
+): LayerPrograms {
   return layerPrograms(runtime, { config, weights, recipe, resolve: resolveRecipe(recipe), ranges, targets: NOTHING });
 }
 
 /** Through all layers, `[tokens, hidden]`. */
-export async function hiddenBy(programs: LayerPrograms, config: DecoderConfig, weights: Weights, tokens: Int32Array): Promise<Float32Array> {
-  let x: Value = { data: await weights.readRows('model.embed_tokens.weight', tokens), shape: [tokens.length, config.hidden] };
+export async function hiddenBy(
+  programs: LayerPrograms,
+  config: DecoderConfig,
+  weights: Weights,
+  tokens: Int32Array,
+): Promise<Float32Array> {
+  let x: Value = {
+    data: await weights.readRows('model.embed_tokens.weight', tokens),
+    shape: [tokens.length, config.hidden],
+  };
   for (let layer = 0; layer < config.layers; layer++) x = await programs.forward(layer, x, programs.learnables(layer));
   return x.data as Float32Array;
 }
@@ -117,7 +148,12 @@ export interface SitesInput {
 }
 
 /** What is at every site of every layer, by full site name, and the output of the last layer under ''. */
-export async function sitesOf(how: How, runtime: Runtime, { config, weights, quantized }: SitesInput, tokens: Int32Array): Promise<Map<string, Float32Array>> {
+export async function sitesOf(
+  how: How,
+  runtime: Runtime,
+  { config, weights, quantized }: SitesInput,
+  tokens: Int32Array,
+): Promise<Map<string, Float32Array>> {
   const sites = new Map<string, Float32Array>();
   let x = await weights.readRows('model.embed_tokens.weight', tokens);
   for (let layer = 0; layer < config.layers; layer++) {
@@ -126,18 +162,35 @@ export async function sitesOf(how: How, runtime: Runtime, { config, weights, qua
     const resolveAll = quantized && resolveRecipe(quantized.recipe);
     const resolve = (site: string): QuantizerSpec | undefined => resolveAll?.(prefix + site) ?? undefined;
     const options = { config, conventions: 'reference', targets: NOTHING, resolve } as const;
-    const own = new Map([...(quantized?.ranges ?? [])].flatMap(([site, range]) => (site.startsWith(prefix) ? [[site.slice(prefix.length), range] as const] : [])));
+    const own = new Map(
+      [...(quantized?.ranges ?? [])].flatMap(([site, range]) =>
+        site.startsWith(prefix) ? [[site.slice(prefix.length), range] as const] : [],
+      ),
+    );
     const shapes = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
     const { constants } = initialLearnables(shapes, own, options);
     const fn = (inputs: Record<string, tf.Tensor>): Record<string, tf.Tensor> => {
       const seen: Record<string, tf.Tensor> = {};
-      const layerWeights: BlockWeights = Object.fromEntries(Object.keys(tensors).map((name) => [name, inputs[name] as tf.Tensor]));
+      const layerWeights: BlockWeights = Object.fromEntries(
+        Object.keys(tensors).map((name) => [name, inputs[name] as tf.Tensor]),
+      );
       const tap = capturing(learningTap(inputs, options), seen);
-      const { x } = block(inputs['x'] as tf.Tensor, layerWeights, inputs as Record<string, tf.Tensor> & BlockContext, config, { tap });
+      const { x } = block(
+        inputs['x'] as tf.Tensor,
+        layerWeights,
+        inputs as Record<string, tf.Tensor> & BlockContext,
+        config,
+        { tap },
+      );
       return { y: x, ...seen };
     };
     const context = contextValues(config, tokens.length);
-    const results = await evaluate(how, runtime, fn, { x: { data: x, shape: [tokens.length, config.hidden] }, ...context, ...tensors, ...constants });
+    const results = await evaluate(how, runtime, fn, {
+      x: { data: x, shape: [tokens.length, config.hidden] },
+      ...context,
+      ...tensors,
+      ...constants,
+    });
     x = results['y'] as Float32Array;
     for (const [name, data] of Object.entries(results)) {
       if (name.startsWith('at:')) sites.set(prefix + name.slice('at:'.length), asReference(name, data, config));
@@ -153,7 +206,10 @@ function asReference(site: string, data: Float32Array, { heads, kvHeads, headDim
     const keyHead = Math.floor((head * kvHeads) / heads);
     return data[(keyHead * tokens + token) * headDim + channel] as number;
   };
-  const laidOut = (value: (head: number, i: number) => number) => Float32Array.from({ length: heads * tokens * headDim }, (_, i) => value(Math.floor(i / (tokens * headDim)), i % (tokens * headDim)));
+  const laidOut = (value: (head: number, i: number) => number) =>
+    Float32Array.from({ length: heads * tokens * headDim }, (_, i) =>
+      value(Math.floor(i / (tokens * headDim)), i % (tokens * headDim)),
+    );
   if (site.endsWith('qk_bmm.input2')) return laidOut((head, i) => at(head, i % tokens, Math.floor(i / tokens)));
   if (site.endsWith('pv_bmm.input2')) return laidOut((head, i) => at(head, Math.floor(i / headDim), i % headDim));
   if (site.endsWith('pv_bmm.output')) {

@@ -61,12 +61,22 @@ const halfToEven = (u: number): number => {
 const sigmoid = (v: number): number => 1 / (1 + Math.exp(-v));
 
 /** The layer's output, `[tokens, hidden]`. */
-export function slowBlock(given: Given, frozen: Frozen, { config, conventions, resolve, tokens, cos, sin }: SlowOptions): Numbers {
+export function slowBlock(
+  given: Given,
+  frozen: Frozen,
+  { config, conventions, resolve, tokens, cos, sin }: SlowOptions,
+): Numbers {
   const { hidden, ffn, heads, kvHeads, headDim } = config;
   const exact = conventions === 'exact';
   const weights = transformed();
 
-  function quantize(x: Numbers, scale: (i: number) => number, offset: (i: number) => number, bits: number, free: boolean): Numbers {
+  function quantize(
+    x: Numbers,
+    scale: (i: number) => number,
+    offset: (i: number) => number,
+    bits: number,
+    free: boolean,
+  ): Numbers {
     const top = 2 ** bits - 1;
     return x.map((v, i) => {
       const z = free ? offset(i) : frozen.clamp(offset(i), 0, top);
@@ -80,7 +90,12 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
     const number = (name: string): number | undefined => given[`${site}.${name}`]?.[0];
     let [scale, offset] = [number('scale'), number('offset')];
     if (scale === undefined || offset === undefined) {
-      const [low, high, min, max] = ['low', 'high', 'min', 'max'].map(number) as [number | undefined, number, number, number];
+      const [low, high, min, max] = ['low', 'high', 'min', 'max'].map(number) as [
+        number | undefined,
+        number,
+        number,
+        number,
+      ];
       if (low === undefined) {
         scale = (Math.max(-min, max) * Math.exp(high)) / (2 ** (spec.bits - 1) - 1);
         offset = 2 ** (spec.bits - 1);
@@ -90,19 +105,43 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
       }
     }
     const [s, z] = [scale, frozen.round(offset)];
-    return quantize(x, () => s, () => z, spec.bits, false);
+    return quantize(
+      x,
+      () => s,
+      () => z,
+      spec.bits,
+      false,
+    );
   }
 
   function weight(site: string, w: Numbers, columns: number): Numbers {
     const spec = resolve(site);
     if (!spec) return w;
-    const run = spec.granularity.kind === 'tensor' ? w.length : spec.granularity.kind === 'group' ? spec.granularity.size : columns;
-    const grids = Array.from({ length: w.length / run }, (_, g) => weightGrid(site, w.subarray(g * run, (g + 1) * run), g, spec));
+    const run =
+      spec.granularity.kind === 'tensor'
+        ? w.length
+        : spec.granularity.kind === 'group'
+          ? spec.granularity.size
+          : columns;
+    const grids = Array.from({ length: w.length / run }, (_, g) =>
+      weightGrid(site, w.subarray(g * run, (g + 1) * run), g, spec),
+    );
     const of = (i: number) => grids[Math.floor(i / run)] as (typeof grids)[0];
-    return quantize(w, (i) => of(i).scale, (i) => of(i).offset, spec.bits, !exact && !spec.symmetric && spec.bits > 8);
+    return quantize(
+      w,
+      (i) => of(i).scale,
+      (i) => of(i).offset,
+      spec.bits,
+      !exact && !spec.symmetric && spec.bits > 8,
+    );
   }
 
-  function weightGrid(site: string, values: Numbers, g: number, { bits, symmetric }: QuantizerSpec): { scale: number; offset: number } {
+  function weightGrid(
+    site: string,
+    values: Numbers,
+    g: number,
+    { bits, symmetric }: QuantizerSpec,
+  ): { scale: number; offset: number } {
     const factor = (name: string): number => {
       const parameter = given[`${site}.${name}`]?.[g];
       return parameter === undefined ? 1 : sigmoid(parameter);
@@ -110,7 +149,9 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
     let max = factor('upper') * Math.max(...values);
     let min = factor('lower') * Math.min(...values);
     if (symmetric) {
-      const alpha = exact ? factor('upper') * Math.max(...values.map(Math.abs)) : Math.max(Math.abs(min), Math.abs(max));
+      const alpha = exact
+        ? factor('upper') * Math.max(...values.map(Math.abs))
+        : Math.max(Math.abs(min), Math.abs(max));
       return { scale: alpha / (2 ** (bits - 1) - 1), offset: 2 ** (bits - 1) };
     }
     if (exact) [min, max] = [Math.min(min, 0), Math.max(max, 0)];
@@ -120,8 +161,11 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
 
   /** LET: rows of the first divided, columns of the second multiplied, and what shifts leave in biases. */
   function transformed(): Record<string, Numbers> {
-    const result: Record<string, Numbers> = Object.fromEntries(Object.entries(given).filter(([name]) => /\.(weight|bias)$/.test(name)));
-    const scaleOf = (pair: string): Numbers | undefined => (exact ? given[`${pair}.scale`]?.map(Math.exp) : given[`${pair}.scale`]);
+    const result: Record<string, Numbers> = Object.fromEntries(
+      Object.entries(given).filter(([name]) => /\.(weight|bias)$/.test(name)),
+    );
+    const scaleOf = (pair: string): Numbers | undefined =>
+      exact ? given[`${pair}.scale`]?.map(Math.exp) : given[`${pair}.scale`];
     const divide = (module: string, scale: Numbers, shift: Numbers | undefined, keepBias = true): void => {
       const w = result[`${module}.weight`] as Numbers;
       const columns = w.length / scale.length;
@@ -143,7 +187,10 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
       result[`${module}.weight`] = w.map((v, i) => v * (scale[i % columns] as number));
     };
     const overHeads = (x: Numbers): Numbers =>
-      Float64Array.from({ length: heads * headDim }, (_, i) => x[Math.floor((Math.floor(i / headDim) * kvHeads) / heads) * headDim + (i % headDim)] as number);
+      Float64Array.from(
+        { length: heads * headDim },
+        (_, i) => x[Math.floor((Math.floor(i / headDim) * kvHeads) / heads) * headDim + (i % headDim)] as number,
+      );
 
     const pairs: [string, string, string[], (x: Numbers) => Numbers][] = [
       ['qkv', 'input_layernorm', ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'], (x) => x],
@@ -161,9 +208,18 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
     const qkt = scaleOf('qkt');
     if (qkt) {
       const perPair = qkt.length === (kvHeads * headDim) / 2;
-      const keys = perPair ? Float64Array.from({ length: kvHeads * headDim }, (_, i) => qkt[Math.floor(i / headDim) * (headDim / 2) + (i % (headDim / 2))] as number) : qkt;
+      const keys = perPair
+        ? Float64Array.from(
+            { length: kvHeads * headDim },
+            (_, i) => qkt[Math.floor(i / headDim) * (headDim / 2) + (i % (headDim / 2))] as number,
+          )
+        : qkt;
       divide('self_attn.q_proj', perPair ? overHeads(keys) : keys, undefined);
-      divide('self_attn.k_proj', keys.map((s) => 1 / s), undefined);
+      divide(
+        'self_attn.k_proj',
+        keys.map((s) => 1 / s),
+        undefined,
+      );
     }
     return result;
   }
@@ -187,8 +243,14 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
     const input = activation(`${module}.input`, x);
     const w = weight(`${module}.weight`, weights[`${module}.weight`] as Numbers, hidden);
     const bias = weights[`${module}.bias`];
-    const lengths = Array.from({ length: tokens }, (_, t) => Math.sqrt(input.subarray(t * hidden, (t + 1) * hidden).reduce((sum, v) => sum + v * v, 0)));
-    const y = input.map((v, i) => (Math.sqrt(hidden) * v * (w[i % hidden] as number)) / (lengths[Math.floor(i / hidden)] as number) + (bias?.[i % hidden] ?? 0));
+    const lengths = Array.from({ length: tokens }, (_, t) =>
+      Math.sqrt(input.subarray(t * hidden, (t + 1) * hidden).reduce((sum, v) => sum + v * v, 0)),
+    );
+    const y = input.map(
+      (v, i) =>
+        (Math.sqrt(hidden) * v * (w[i % hidden] as number)) / (lengths[Math.floor(i / hidden)] as number) +
+        (bias?.[i % hidden] ?? 0),
+    );
     return activation(`${module}.output`, y);
   }
 
@@ -209,15 +271,26 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
   }
 
   function attention(x: Numbers): Numbers {
-    const queries = activation('self_attn.qk_bmm.input', rotate(split(linear('self_attn.q_proj', x, hidden, heads * headDim), heads)));
-    const keys = activation('self_attn.qk_bmm.input2', rotate(split(linear('self_attn.k_proj', x, hidden, kvHeads * headDim), kvHeads)));
-    const values = activation('self_attn.pv_bmm.input2', split(linear('self_attn.v_proj', x, hidden, kvHeads * headDim), kvHeads));
+    const queries = activation(
+      'self_attn.qk_bmm.input',
+      rotate(split(linear('self_attn.q_proj', x, hidden, heads * headDim), heads)),
+    );
+    const keys = activation(
+      'self_attn.qk_bmm.input2',
+      rotate(split(linear('self_attn.k_proj', x, hidden, kvHeads * headDim), kvHeads)),
+    );
+    const values = activation(
+      'self_attn.pv_bmm.input2',
+      split(linear('self_attn.v_proj', x, hidden, kvHeads * headDim), kvHeads),
+    );
     const keyHead = (head: number): number => Math.floor((head * kvHeads) / heads);
     const scores = new Float64Array(heads * tokens * tokens).map((_, i) => {
       const [head, t, s] = [Math.floor(i / tokens / tokens), Math.floor(i / tokens) % tokens, i % tokens];
       let sum = 0;
       for (let c = 0; c < headDim; c++) {
-        sum += (queries[(head * tokens + t) * headDim + c] as number) * (keys[(keyHead(head) * tokens + s) * headDim + c] as number);
+        sum +=
+          (queries[(head * tokens + t) * headDim + c] as number) *
+          (keys[(keyHead(head) * tokens + s) * headDim + c] as number);
       }
       return sum;
     });
@@ -225,7 +298,9 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
     const probabilities = new Float64Array(quantized.length);
     for (let row = 0; row < heads * tokens; row++) {
       const seen = (row % tokens) + 1;
-      const exponentials = Array.from(quantized.subarray(row * tokens, row * tokens + seen), (v) => Math.exp(v / Math.sqrt(headDim)));
+      const exponentials = Array.from(quantized.subarray(row * tokens, row * tokens + seen), (v) =>
+        Math.exp(v / Math.sqrt(headDim)),
+      );
       const total = exponentials.reduce((a, b) => a + b, 0);
       exponentials.forEach((e, s) => {
         probabilities[row * tokens + s] = e / total;
@@ -235,7 +310,10 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
     const mixed = new Float64Array(tokens * heads * headDim).map((_, i) => {
       const [t, head, c] = [Math.floor(i / heads / headDim), Math.floor(i / headDim) % heads, i % headDim];
       let sum = 0;
-      for (let s = 0; s < tokens; s++) sum += (p[(head * tokens + t) * tokens + s] as number) * (values[(keyHead(head) * tokens + s) * headDim + c] as number);
+      for (let s = 0; s < tokens; s++)
+        sum +=
+          (p[(head * tokens + t) * tokens + s] as number) *
+          (values[(keyHead(head) * tokens + s) * headDim + c] as number);
       return sum;
     });
     return linear('self_attn.o_proj', activation('self_attn.pv_bmm.output', mixed), heads * headDim, hidden);
@@ -245,8 +323,16 @@ export function slowBlock(given: Given, frozen: Frozen, { config, conventions, r
     const gate = activation('mlp.act_fn.input', linear('mlp.w1', x, hidden, ffn));
     const up = linear('mlp.w3', x, hidden, ffn);
     const open = activation('mlp.act_fn.input2', gate.map(sigmoid));
-    const activated = activation('mlp.act_fn.output', gate.map((g, i) => g * (open[i] as number)));
-    return linear('mlp.w2', activated.map((a, i) => a * (up[i] as number)), ffn, hidden);
+    const activated = activation(
+      'mlp.act_fn.output',
+      gate.map((g, i) => g * (open[i] as number)),
+    );
+    return linear(
+      'mlp.w2',
+      activated.map((a, i) => a * (up[i] as number)),
+      ffn,
+      hidden,
+    );
   }
 
   const x = given['x'] as Numbers;

@@ -1,11 +1,11 @@
 /** Small random layers, quantized and with everything learnable moved away from its starting point. */
-import { contextValues, type DecoderConfig, weightsFrom, type Weights } from '@mobilequant/core';
-import { type QuantizerSpec, type Recipe, resolveRecipe, type Range } from '@mobilequant/quantizer';
+import { contextValues, type DecoderConfig, type Weights, weightsFrom } from '@mobilequant/core';
+import { type QuantizerSpec, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Runtime, Value } from '@mobilequant/tracer';
-import { layerPrograms, type LayerPrograms } from '../src/layer-programs.ts';
+import { type LayerPrograms, layerPrograms } from '../src/layer-programs.ts';
 import { type LayerLearnables, type LearningTargets, parameterGroup } from '../src/learnables.ts';
-import { collectStatistics, rangesOf } from '../src/statistics.ts';
 import { withKnownRanges } from '../src/quantize-model.ts';
+import { collectStatistics, rangesOf } from '../src/statistics.ts';
 
 /** Uniform numbers in [0, 1) from a seed (mulberry32), so that tests are the same every time. */
 export function random(seed: number): () => number {
@@ -35,16 +35,41 @@ export interface TinySize {
   readonly tied?: boolean;
 }
 
-export function tinyConfig({ hidden, ffn, heads, kvHeads, headDim, layers = 1, vocab = 24, tied = false }: TinySize): DecoderConfig {
+export function tinyConfig({
+  hidden,
+  ffn,
+  heads,
+  kvHeads,
+  headDim,
+  layers = 1,
+  vocab = 24,
+  tied = false,
+}: TinySize): DecoderConfig {
   return {
-    layers, hidden, ffn, heads, kvHeads, headDim, vocab,
-    maxPositions: 64, normEpsilon: 1e-6, norm: 'l2', finalNorm: 'epsilon', scoreScale: 'explicit', activation: 'silu',
-    rope: { theta: 10000 }, tiedEmbeddings: tied,
+    layers,
+    hidden,
+    ffn,
+    heads,
+    kvHeads,
+    headDim,
+    vocab,
+    maxPositions: 64,
+    normEpsilon: 1e-6,
+    norm: 'l2',
+    finalNorm: 'epsilon',
+    scoreScale: 'explicit',
+    activation: 'silu',
+    rope: { theta: 10000 },
+    tiedEmbeddings: tied,
   };
 }
 
 /** Random weights, norm weights around 1; biases in the norms or the linears on request. */
-export function tinyWeights(config: DecoderConfig, seed: number, { normBias = false, bias = false }: { normBias?: boolean; bias?: boolean } = {}): Weights {
+export function tinyWeights(
+  config: DecoderConfig,
+  seed: number,
+  { normBias = false, bias = false }: { normBias?: boolean; bias?: boolean } = {},
+): Weights {
   const { hidden, ffn, heads, kvHeads, headDim, layers, vocab, tiedEmbeddings } = config;
   const next = normal(seed);
   const tensors = new Map<string, { shape: number[]; data: Float32Array }>();
@@ -89,14 +114,37 @@ export interface TinyLayer {
 }
 
 /** A layer whose ranges are a little too small, so that every clamp has something to do, and whose parameters are not at their start. */
-export async function tinyLayer(runtime: Runtime, { config, recipe, targets, tokens, seed, bias = {} }: { config: DecoderConfig; recipe: Recipe; targets: LearningTargets; tokens: number; seed: number; bias?: { normBias?: boolean; bias?: boolean } }): Promise<TinyLayer> {
+export async function tinyLayer(
+  runtime: Runtime,
+  {
+    config,
+    recipe,
+    targets,
+    tokens,
+    seed,
+    bias = {},
+  }: {
+    config: DecoderConfig;
+    recipe: Recipe;
+    targets: LearningTargets;
+    tokens: number;
+    seed: number;
+    bias?: { normBias?: boolean; bias?: boolean };
+  },
+): Promise<TinyLayer> {
   const weights = tinyWeights(config, seed, bias);
   const sample = Int32Array.from({ length: tokens }, (_, i) => (7 * i + 1) % config.vocab);
   const statistics = await collectStatistics(runtime, config, weights, [sample], { head: false });
-  const narrow = new Map([...rangesOf(statistics)].map(([site, { min, max }]) => [site, site.endsWith('pv_bmm.input') ? { min, max } : { min: 0.85 * min, max: 0.85 * max }]));
+  const narrow = new Map(
+    [...rangesOf(statistics)].map(([site, { min, max }]) => [
+      site,
+      site.endsWith('pv_bmm.input') ? { min, max } : { min: 0.85 * min, max: 0.85 * max },
+    ]),
+  );
   const ranges = withKnownRanges(narrow, recipe);
   const resolve = resolveRecipe(recipe);
-  const programs = (r: Runtime, queryChunk = 0): LayerPrograms => layerPrograms(r, { config, weights, recipe, resolve, ranges, targets, queryChunk });
+  const programs = (r: Runtime, queryChunk = 0): LayerPrograms =>
+    layerPrograms(r, { config, weights, recipe, resolve, ranges, targets, queryChunk });
   const learnables = programs(runtime).learnables(0);
   const next = normal(seed + 1);
   for (const [name, { data }] of Object.entries(learnables.parameters)) {
@@ -113,5 +161,17 @@ export async function tinyLayer(runtime: Runtime, { config, recipe, targets, tok
   const shape = [tokens, config.hidden];
   const x = { data: await weights.readRows('model.embed_tokens.weight', sample), shape };
   const dy = { data: Float32Array.from({ length: tokens * config.hidden }, () => next()), shape };
-  return { config, weights, recipe, ranges, resolve: (site) => resolve(`model.layers.0.${site}`) ?? undefined, targets, learnables, x, dy, context: contextValues(config, tokens), programs };
+  return {
+    config,
+    weights,
+    recipe,
+    ranges,
+    resolve: (site) => resolve(`model.layers.0.${site}`) ?? undefined,
+    targets,
+    learnables,
+    x,
+    dy,
+    context: contextValues(config, tokens),
+    programs,
+  };
 }

@@ -51,7 +51,13 @@ export interface BlockResult extends KeysValues {
  *
  * @param x `[tokens, hidden]`
  */
-export function block(x: tf.Tensor, weights: BlockWeights, context: BlockContext, config: DecoderConfig, options: BlockOptions = {}): BlockResult {
+export function block(
+  x: tf.Tensor,
+  weights: BlockWeights,
+  context: BlockContext,
+  config: DecoderConfig,
+  options: BlockOptions = {},
+): BlockResult {
   const { tap = floatTap } = options;
   const layer = modules(weights, config, tap);
   const attended = attention(layer.norm(x, 'input_layernorm'), layer, context, config, { ...options, tap });
@@ -99,7 +105,10 @@ function attention(
   const swap = swapHalves(headDim);
   const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [tokens, count, headDim]), [1, 0, 2]);
 
-  const queries = tap.activation('self_attn.qk_bmm.input', rotate(split(linear(x, 'self_attn.q_proj'), heads), cos, sin, swap));
+  const queries = tap.activation(
+    'self_attn.qk_bmm.input',
+    rotate(split(linear(x, 'self_attn.q_proj'), heads), cos, sin, swap),
+  );
   const newKeys = rotate(split(linear(x, 'self_attn.k_proj'), kvHeads), cos, sin, swap);
   const newValues = split(linear(x, 'self_attn.v_proj'), kvHeads);
   const keys = tap.activation('self_attn.qk_bmm.input2', past ? tf.concat([past.keys, newKeys], 1) : newKeys);
@@ -132,7 +141,11 @@ function attention(
 function part(x: tf.Tensor, axis: number, from: number, to: number): tf.Tensor {
   if (from === 0 && to === x.shape[axis]) return x;
   const begin = x.shape.map((_, i) => (i === axis ? from : 0));
-  return tf.slice(x, begin, x.shape.map((size, i) => (i === axis ? to - from : size)));
+  return tf.slice(
+    x,
+    begin,
+    x.shape.map((size, i) => (i === axis ? to - from : size)),
+  );
 }
 
 /** w2 · (silu(w1 · x) * (w3 · x)), with silu(g) = g * sigmoid(g). */

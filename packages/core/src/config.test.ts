@@ -16,7 +16,13 @@ const llama = {
   hidden_act: 'silu',
 };
 
-const llama3 = { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+const llama3 = {
+  rope_type: 'llama3',
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+};
 
 function messageOf(json: unknown): string {
   try {
@@ -30,8 +36,23 @@ function messageOf(json: unknown): string {
 
 describe('parseConfig', () => {
   test('reads a llama', () => {
-    expect(parseConfig(llama)).toMatchObject({ layers: 2, hidden: 64, ffn: 96, heads: 4, kvHeads: 2, headDim: 16, vocab: 128, rope: { theta: 500000 }, tiedEmbeddings: false, norm: 'epsilon', scoreScale: 'explicit' });
-    expect(parseConfig({ ...llama, head_dim: 32, tie_word_embeddings: true })).toMatchObject({ headDim: 32, tiedEmbeddings: true });
+    expect(parseConfig(llama)).toMatchObject({
+      layers: 2,
+      hidden: 64,
+      ffn: 96,
+      heads: 4,
+      kvHeads: 2,
+      headDim: 16,
+      vocab: 128,
+      rope: { theta: 500000 },
+      tiedEmbeddings: false,
+      norm: 'epsilon',
+      scoreScale: 'explicit',
+    });
+    expect(parseConfig({ ...llama, head_dim: 32, tie_word_embeddings: true })).toMatchObject({
+      headDim: 32,
+      tiedEmbeddings: true,
+    });
   });
 
   test('as many key heads as query heads when none are given', () => {
@@ -40,24 +61,54 @@ describe('parseConfig', () => {
   });
 
   test('reads rope scaling of both generations of transformers', () => {
-    const scaling = { kind: 'llama3', factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaxPositions: 8192 };
+    const scaling = {
+      kind: 'llama3',
+      factor: 8,
+      lowFrequencyFactor: 1,
+      highFrequencyFactor: 4,
+      originalMaxPositions: 8192,
+    };
     expect(parseConfig({ ...llama, rope_scaling: llama3 }).rope).toEqual({ theta: 500000, scaling });
     const { rope_theta: theta, ...others } = llama;
-    expect(parseConfig({ ...others, rope_parameters: { ...llama3, rope_theta: theta } }).rope).toEqual({ theta: 500000, scaling });
-    expect(parseConfig({ ...llama, rope_scaling: { type: 'linear', factor: 2 } }).rope.scaling).toEqual({ kind: 'linear', factor: 2 });
+    expect(parseConfig({ ...others, rope_parameters: { ...llama3, rope_theta: theta } }).rope).toEqual({
+      theta: 500000,
+      scaling,
+    });
+    expect(parseConfig({ ...llama, rope_scaling: { type: 'linear', factor: 2 } }).rope.scaling).toEqual({
+      kind: 'linear',
+      factor: 2,
+    });
     expect(parseConfig({ ...llama, rope_scaling: null }).rope).toEqual({ theta: 500000 });
   });
 
   test('refuses, naming the key, what it expected, and what it got', () => {
-    expect(messageOf({ ...llama, model_type: 'mamba' })).toMatchInlineSnapshot(`"config.json: expected model_type to be 'llama', got "mamba". Other architectures are not covered."`);
-    expect(messageOf({ ...llama, attention_sinks: 4 })).toMatchInlineSnapshot(`"config.json: expected attention_sinks to be a key that is understood, got 4. It may change what the model computes; remove it if it does not."`);
-    expect(messageOf({ ...llama, hidden_act: 'gelu' })).toMatchInlineSnapshot(`"config.json: expected hidden_act to be "silu" or "swish", got "gelu"."`);
-    expect(messageOf({ ...llama, num_key_value_heads: 3 })).toMatchInlineSnapshot(`"config.json: expected num_key_value_heads to be a divisor of 4, got 3."`);
-    expect(messageOf({ ...llama, head_dim: 15 })).toMatchInlineSnapshot(`"config.json: expected head_dim to be even, got 15."`);
-    expect(messageOf({ ...llama, vocab_size: '128' })).toMatchInlineSnapshot(`"config.json: expected vocab_size to be a positive integer, got "128"."`);
-    expect(messageOf({ ...llama, num_attention_heads: 3, num_key_value_heads: 1 })).toMatchInlineSnapshot(`"config.json: expected head_dim to be a positive integer, got undefined."`);
-    expect(messageOf({ ...llama, rope_scaling: { rope_type: 'yarn', factor: 4 } })).toMatchInlineSnapshot(`"config.json: expected rope_scaling.rope_type to be 'default', 'linear' or 'llama3', got "yarn"."`);
-    expect(messageOf({ ...llama, rope_scaling: { ...llama3, factor: 0 } })).toMatchInlineSnapshot(`"config.json: expected factor to be a positive number, got 0."`);
+    expect(messageOf({ ...llama, model_type: 'mamba' })).toMatchInlineSnapshot(
+      `"config.json: expected model_type to be 'llama', got "mamba". Other architectures are not covered."`,
+    );
+    expect(messageOf({ ...llama, attention_sinks: 4 })).toMatchInlineSnapshot(
+      `"config.json: expected attention_sinks to be a key that is understood, got 4. It may change what the model computes; remove it if it does not."`,
+    );
+    expect(messageOf({ ...llama, hidden_act: 'gelu' })).toMatchInlineSnapshot(
+      `"config.json: expected hidden_act to be "silu" or "swish", got "gelu"."`,
+    );
+    expect(messageOf({ ...llama, num_key_value_heads: 3 })).toMatchInlineSnapshot(
+      `"config.json: expected num_key_value_heads to be a divisor of 4, got 3."`,
+    );
+    expect(messageOf({ ...llama, head_dim: 15 })).toMatchInlineSnapshot(
+      `"config.json: expected head_dim to be even, got 15."`,
+    );
+    expect(messageOf({ ...llama, vocab_size: '128' })).toMatchInlineSnapshot(
+      `"config.json: expected vocab_size to be a positive integer, got "128"."`,
+    );
+    expect(messageOf({ ...llama, num_attention_heads: 3, num_key_value_heads: 1 })).toMatchInlineSnapshot(
+      `"config.json: expected head_dim to be a positive integer, got undefined."`,
+    );
+    expect(messageOf({ ...llama, rope_scaling: { rope_type: 'yarn', factor: 4 } })).toMatchInlineSnapshot(
+      `"config.json: expected rope_scaling.rope_type to be 'default', 'linear' or 'llama3', got "yarn"."`,
+    );
+    expect(messageOf({ ...llama, rope_scaling: { ...llama3, factor: 0 } })).toMatchInlineSnapshot(
+      `"config.json: expected factor to be a positive number, got 0."`,
+    );
     expect(messageOf([])).toMatchInlineSnapshot(`"config.json: expected the file to be an object, got []."`);
   });
 });

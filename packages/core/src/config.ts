@@ -88,14 +88,22 @@ type Json = Readonly<Record<string, unknown>>;
  *   result and is not understood.
  */
 export function parseConfig(json: unknown): DecoderConfig {
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new ConfigError('the file', 'an object', json);
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new ConfigError('the file', 'an object', json);
   const config = json as Json;
-  if (config['model_type'] !== 'llama') throw new ConfigError('model_type', "'llama'", config['model_type'], 'Other architectures are not covered.');
+  if (config['model_type'] !== 'llama')
+    throw new ConfigError('model_type', "'llama'", config['model_type'], 'Other architectures are not covered.');
   for (const [key, value] of Object.entries(config)) {
     const allowed = FIXED[key];
-    if (allowed && !allowed.includes(value)) throw new ConfigError(key, allowed.map((v) => JSON.stringify(v)).join(' or '), value);
+    if (allowed && !allowed.includes(value))
+      throw new ConfigError(key, allowed.map((v) => JSON.stringify(v)).join(' or '), value);
     if (!allowed && !UNDERSTOOD.has(key) && !IRRELEVANT.has(key)) {
-      throw new ConfigError(key, 'a key that is understood', value, 'It may change what the model computes; remove it if it does not.');
+      throw new ConfigError(
+        key,
+        'a key that is understood',
+        value,
+        'It may change what the model computes; remove it if it does not.',
+      );
     }
   }
   const heads = count(config, 'num_attention_heads');
@@ -145,12 +153,14 @@ function ropeConfig(config: Json): RopeConfig {
 
 function positive(config: Json, key: string, otherwise?: number): number {
   const value = config[key] ?? otherwise;
-  if (typeof value !== 'number' || !Number.isFinite(value) || value <= 0) throw new ConfigError(key, 'a positive number', config[key]);
+  if (typeof value !== 'number' || !Number.isFinite(value) || value <= 0)
+    throw new ConfigError(key, 'a positive number', config[key]);
   return value;
 }
 
 function count(config: Json, key: string, otherwise?: number): number {
   const value = config[key] ?? otherwise;
-  if (typeof value !== 'number' || !Number.isInteger(value) || value <= 0) throw new ConfigError(key, 'a positive integer', config[key]);
+  if (typeof value !== 'number' || !Number.isInteger(value) || value <= 0)
+    throw new ConfigError(key, 'a positive integer', config[key]);
   return value;
 }

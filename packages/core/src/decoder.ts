@@ -4,7 +4,7 @@
  * All blocks have the same graph: it is traced and compiled once and fed each layer's weights, so that one block's
  * intermediates are in memory at a time, however deep the model.
  */
-import { type Executor, type InputSpecs, type Program, type Value, type Values } from '@mobilequant/tracer';
+import type { Executor, InputSpecs, Program, Value, Values } from '@mobilequant/tracer';
 import { block } from './block.ts';
 import type { DecoderConfig } from './config.ts';
 import * as head from './head.ts';
@@ -22,18 +22,25 @@ const HEAD_ROWS = 128;
 /** Attention to itself and what came before, `[1, tokens, past + tokens]`. */
 export function causalMask(tokens: number, past = 0): Float32Array {
   const width = past + tokens;
-  return Float32Array.from({ length: tokens * width }, (_, i) => (i % width > past + Math.floor(i / width) ? MASKED : 0));
+  return Float32Array.from({ length: tokens * width }, (_, i) =>
+    i % width > past + Math.floor(i / width) ? MASKED : 0,
+  );
 }
 
 /** The inputs that depend on positions alone. */
 export function contextValues(config: DecoderConfig, tokens: number): Record<'cos' | 'sin' | 'mask', Value> {
   const { cos, sin } = ropeTables(config, tokens);
   const shape = [tokens, config.headDim];
-  return { cos: { data: cos, shape }, sin: { data: sin, shape }, mask: { data: causalMask(tokens), shape: [1, tokens, tokens] } };
+  return {
+    cos: { data: cos, shape },
+    sin: { data: sin, shape },
+    mask: { data: causalMask(tokens), shape: [1, tokens, tokens] },
+  };
 }
 
 /** Shapes of values, as trace takes them. */
-export const specsOf = (values: Values): InputSpecs => Object.fromEntries(Object.entries(values).map(([name, { shape }]) => [name, shape]));
+export const specsOf = (values: Values): InputSpecs =>
+  Object.fromEntries(Object.entries(values).map(([name, { shape }]) => [name, shape]));
 
 export interface DecoderOptions {
   readonly reading?: Reading;

@@ -25,10 +25,18 @@ function gridOf(r: Recorder, offset: Operand, { bits, freeOffset }: FakeQuantize
 lower<'x' | 'scale' | 'offset', FakeQuantizeAttributes>('FakeQuantize', (r, { x, scale, offset }, attributes) => {
   const grid = gridOf(r, offset, attributes);
   const { bits, freeOffset } = attributes;
-  return freeOffset || (bits > 8 && bits < 16) ? inFloat(r, x, scale, grid, attributes) : inIntegers(r, x, scale, grid, attributes);
+  return freeOffset || (bits > 8 && bits < 16)
+    ? inFloat(r, x, scale, grid, attributes)
+    : inIntegers(r, x, scale, grid, attributes);
 });
 
-function inFloat(r: Recorder, x: Operand, scale: Operand, { max, zero }: Grid, { name }: FakeQuantizeAttributes): Operand {
+function inFloat(
+  r: Recorder,
+  x: Operand,
+  scale: Operand,
+  { max, zero }: Grid,
+  { name }: FakeQuantizeAttributes,
+): Operand {
   const same = (op: string, ...inputs: Operand[]) => r.emit(op, inputs, x.shape, 'float32');
   const steps = same('Add', same('Round', same('Div', x, scale)), zero);
   const centred = same('Sub', same('Clip', steps, r.scalar(0), r.scalar(max)), zero);
@@ -71,7 +79,8 @@ lower<'dy' | 'x' | 'y' | 'scale' | 'offset', FakeQuantizeAttributes>(
     const dot = (a: Operand, b: Operand) =>
       rows ? rowDot(r, a, b, x.shape[0] as number, x.shape[1] as number) : fullDot(r, a, b);
     const axes = r.ints(rows ? [1] : x.shape.map((_, i) => i));
-    const sum = (a: Operand) => r.emit('ReduceSum', [a, axes], scale.shape, 'float32', { attributes: { keepdims: rows ? 1 : 0 } });
+    const sum = (a: Operand) =>
+      r.emit('ReduceSum', [a, axes], scale.shape, 'float32', { attributes: { keepdims: rows ? 1 : 0 } });
 
     // 16 bits: y - x is tiny beside x, so subtract before summing. 8 bits: two passes fewer, and exactly 0 where nothing clips.
     let dscale: Operand;

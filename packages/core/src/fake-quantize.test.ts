@@ -1,5 +1,12 @@
 /** The tensor version of fake quantization against the plain one of the quantizer: the same arithmetic, element by element. */
-import { encodingFromRanges, fakeQuantize as plain, fakeQuantizeGradient, type Granularity, type QuantizerSpec, rangesOf } from '@mobilequant/quantizer';
+import {
+  encodingFromRanges,
+  fakeQuantizeGradient,
+  type Granularity,
+  fakeQuantize as plain,
+  type QuantizerSpec,
+  rangesOf,
+} from '@mobilequant/quantizer';
 import { type Runtime, trace } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import * as tf from '@tensorflow/tfjs';
@@ -28,15 +35,30 @@ beforeAll(async () => {
 
 type Results = Record<'y' | 'dx' | 'dscale' | 'doffset', Float32Array>;
 
-async function run(how: 'eager' | 'traced', spec: QuantizerSpec, scale: Float32Array, offset: Float32Array, attributes: Partial<FakeQuantizeAttributes>): Promise<Results> {
+async function run(
+  how: 'eager' | 'traced',
+  spec: QuantizerSpec,
+  scale: Float32Array,
+  offset: Float32Array,
+  attributes: Partial<FakeQuantizeAttributes>,
+): Promise<Results> {
   const fn = (inputs: Record<string, tf.Tensor>): Record<string, tf.Tensor> => {
     const f = (x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) => quantizeAs(spec, x, scale, offset, attributes);
     const at = [inputs['x'], inputs['scale'], inputs['offset']] as [tf.Tensor, tf.Tensor, tf.Tensor];
-    const [dx, dscale, doffset] = tf.grads(f as (...xs: tf.Tensor[]) => tf.Tensor)(at, inputs['dy'] as tf.Tensor) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const [dx, dscale, doffset] = tf.grads(f as (...xs: tf.Tensor[]) => tf.Tensor)(at, inputs['dy'] as tf.Tensor) as [
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+    ];
     return { y: f(...at), dx, dscale, doffset };
   };
   const column = scaleShape(scale.length);
-  const values = { x: { data: x, shape }, dy: { data: dy, shape }, scale: { data: scale, shape: column }, offset: { data: offset, shape: column } };
+  const values = {
+    x: { data: x, shape },
+    dy: { data: dy, shape },
+    scale: { data: scale, shape: column },
+    offset: { data: offset, shape: column },
+  };
   if (how === 'traced') {
     const program = await runtime.compile(trace(fn, { x: shape, dy: shape, scale: column, offset: column }));
     const results = await program.run(values);
@@ -47,7 +69,11 @@ async function run(how: 'eager' | 'traced', spec: QuantizerSpec, scale: Float32A
 }
 
 const GRANULARITIES: readonly Granularity[] = [{ kind: 'tensor' }, { kind: 'channel' }, { kind: 'group', size: 16 }];
-const CASES = [2, 3, 4, 5, 8, 10, 16].flatMap((bits) => [true, false].flatMap((symmetric) => GRANULARITIES.map((granularity): QuantizerSpec => ({ bits, symmetric, granularity }))));
+const CASES = [2, 3, 4, 5, 8, 10, 16].flatMap((bits) =>
+  [true, false].flatMap((symmetric) =>
+    GRANULARITIES.map((granularity): QuantizerSpec => ({ bits, symmetric, granularity })),
+  ),
+);
 
 describe.each(['eager', 'traced'] as const)('%s fake quantization equals the plain one', (how) => {
   test.each(CASES)('$bits bits, symmetric $symmetric, $granularity.kind', async (spec) => {
@@ -62,10 +88,17 @@ describe.each(['eager', 'traced'] as const)('%s fake quantization equals the pla
       const got = await run(how, spec, encoding.scale, offset, { signed });
       expect(got.y.map(positiveZero)).toEqual(y.map(positiveZero));
       expect(got.dx.map(positiveZero)).toEqual(want.x.map(positiveZero));
-      for (const [name, sums] of [['dscale', want.scale], ['doffset', want.offset]] as const) {
+      for (const [name, sums] of [
+        ['dscale', want.scale],
+        ['doffset', want.offset],
+      ] as const) {
         // Sums of as many terms as a group has, of the size of what is summed: levels for the scale.
         const terms = name === 'dscale' ? 2 ** spec.bits : (encoding.scale[0] as number);
-        sums.forEach((v, i) => expect(Math.abs((got[name][i] as number) - v), `${name}[${i}]`).toBeLessThan(1e-5 * Math.max(Math.abs(v), terms)));
+        sums.forEach((v, i) =>
+          expect(Math.abs((got[name][i] as number) - v), `${name}[${i}]`).toBeLessThan(
+            1e-5 * Math.max(Math.abs(v), terms),
+          ),
+        );
       }
     }
   });
@@ -73,7 +106,13 @@ describe.each(['eager', 'traced'] as const)('%s fake quantization equals the pla
 
 test('a fixed range passes the gradient and learns nothing', async () => {
   for (const how of ['eager', 'traced'] as const) {
-    const got = await run(how, { bits: 8, symmetric: false, granularity: { kind: 'tensor' } }, Float32Array.of(0.01), Float32Array.of(100), { fixed: true });
+    const got = await run(
+      how,
+      { bits: 8, symmetric: false, granularity: { kind: 'tensor' } },
+      Float32Array.of(0.01),
+      Float32Array.of(100),
+      { fixed: true },
+    );
     expect([...got.dx]).toEqual([...dy]);
     expect([got.dscale[0], got.doffset[0]].map((v) => (v as number) + 0)).toEqual([0, 0]);
   }

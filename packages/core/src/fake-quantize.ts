@@ -52,7 +52,12 @@ const run = (kernel: string, inputs: object, attributes: object): unknown =>
  * @param offset like scale; the zero point, not necessarily an integer yet.
  * @returns shape of x.
  */
-export function fakeQuantize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, attributes: Partial<FakeQuantizeAttributes> = {}): tf.Tensor {
+export function fakeQuantize(
+  x: tf.Tensor,
+  scale: tf.Tensor,
+  offset: tf.Tensor,
+  attributes: Partial<FakeQuantizeAttributes> = {},
+): tf.Tensor {
   return run('FakeQuantize', { x, scale, offset }, { ...DEFAULTS, ...attributes }) as tf.Tensor;
 }
 
@@ -86,7 +91,8 @@ tf.registerGradient({
   gradFunc: (dy, saved, attrs) => {
     const [x, scale, offset, y] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
     const attributes = attrs as unknown as FakeQuantizeAttributes;
-    if (attributes.fixed) return { x: () => dy as tf.Tensor, scale: () => tf.zerosLike(scale), offset: () => tf.zerosLike(offset) };
+    if (attributes.fixed)
+      return { x: () => dy as tf.Tensor, scale: () => tf.zerosLike(scale), offset: () => tf.zerosLike(offset) };
     const gradients = run('FakeQuantizeGradient', { dy, x, y, scale, offset }, attributes);
     const [dx, dscale, doffset] = gradients as [tf.Tensor, tf.Tensor, tf.Tensor];
     return { x: () => dx, scale: () => dscale, offset: () => doffset };
@@ -94,15 +100,21 @@ tf.registerGradient({
 });
 
 /** Registers a kernel that is a composition of other operations on the backends that compute. */
-export function registerComposite<I extends object, A>(kernelName: string, compute: (inputs: I, attributes: A) => tf.Tensor | tf.Tensor[]): void {
-  const tensor = (info: tf.TensorInfo) => (info instanceof tf.Tensor ? info : tf.engine().makeTensorFromTensorInfo(info));
+export function registerComposite<I extends object, A>(
+  kernelName: string,
+  compute: (inputs: I, attributes: A) => tf.Tensor | tf.Tensor[],
+): void {
+  const tensor = (info: tf.TensorInfo) =>
+    info instanceof tf.Tensor ? info : tf.engine().makeTensorFromTensorInfo(info);
   for (const backendName of ['cpu', 'wasm', 'webgl', 'webgpu']) {
     tf.registerKernel({
       kernelName,
       backendName,
       kernelFunc: ({ inputs, attrs }) =>
         tf.tidy(() => {
-          const tensors = Object.fromEntries(Object.entries(inputs).map(([key, info]) => [key, tensor(info as tf.TensorInfo)]));
+          const tensors = Object.fromEntries(
+            Object.entries(inputs).map(([key, info]) => [key, tensor(info as tf.TensorInfo)]),
+          );
           return compute(tensors as I, attrs as A);
         }),
     });

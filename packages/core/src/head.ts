@@ -14,7 +14,12 @@ export interface HeadWeights {
   readonly head: tf.Tensor;
 }
 
-function prepared(x: tf.Tensor, weights: HeadWeights, config: DecoderConfig, tap: Tap): { x: tf.Tensor; head: tf.Tensor } {
+function prepared(
+  x: tf.Tensor,
+  weights: HeadWeights,
+  config: DecoderConfig,
+  tap: Tap,
+): { x: tf.Tensor; head: tf.Tensor } {
   const weight = tap.weight('model.norm.weight', weights.norm);
   const normed = norm(tap.activation('model.norm.input', x), weight, undefined, config.finalNorm, config.normEpsilon);
   return {

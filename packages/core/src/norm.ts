@@ -12,7 +12,13 @@ const L2_FLOOR = 1e-12; // as torch.nn.functional.normalize
  * @param weight `[hidden]`
  * @param bias `[hidden]`, what a shifted transformation leaves behind.
  */
-export function norm(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | undefined, form: DecoderConfig['norm'], epsilon: number): tf.Tensor {
+export function norm(
+  x: tf.Tensor,
+  weight: tf.Tensor,
+  bias: tf.Tensor | undefined,
+  form: DecoderConfig['norm'],
+  epsilon: number,
+): tf.Tensor {
   const scaled = tf.mul(normalized(x, form, epsilon), weight);
   return bias ? tf.add(scaled, bias) : scaled;
 }

@@ -1,8 +1,9 @@
 /**
  * Fake quantization as a spec says: per tensor, per channel, per group.
  */
-import * as tf from '@tensorflow/tfjs';
+
 import type { QuantizerSpec } from '@mobilequant/quantizer';
+import * as tf from '@tensorflow/tfjs';
 import { type FakeQuantizeAttributes, fakeQuantize } from './fake-quantize.ts';
 
 /**
@@ -20,7 +21,11 @@ export function quantizeAs(
   if (granularity.kind === 'tensor') return fakeQuantize(x, asScalar(scale), asScalar(offset), { ...attributes, bits });
   const rows = granularity.kind === 'channel' ? x : tf.reshape(x, [-1, granularity.size]);
   const column = [rows.shape[0] as number, 1];
-  const y = fakeQuantize(rows, tf.reshape(scale, column), tf.reshape(offset, column), { ...attributes, bits, rows: true });
+  const y = fakeQuantize(rows, tf.reshape(scale, column), tf.reshape(offset, column), {
+    ...attributes,
+    bits,
+    rows: true,
+  });
   return granularity.kind === 'channel' ? y : tf.reshape(y, x.shape);
 }
 

@@ -2,9 +2,10 @@
  * A reading is what a block is run as: extra inputs (scales, learnable parameters) and the tap made of them.
  * Layers with the same key share one compiled graph.
  */
-import type * as tf from '@tensorflow/tfjs';
-import type { InputSpecs, Values } from '@mobilequant/tracer';
+
 import type { Encoding, Encodings } from '@mobilequant/quantizer';
+import type { InputSpecs, Values } from '@mobilequant/tracer';
+import type * as tf from '@tensorflow/tfjs';
 import { quantizeAs } from './quantize-as.ts';
 import { floatTap, type Tap } from './tap.ts';
 
@@ -83,4 +84,3 @@ export function simulatedReading(encodings: Encodings): Reading {
 
 /** One group: a scalar; several: a column. */
 export const scaleShape = (groups: number): number[] => (groups === 1 ? [] : [groups, 1]);
-

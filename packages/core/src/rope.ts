@@ -10,7 +10,10 @@ import type { DecoderConfig, RopeConfig } from './config.ts';
 
 /** Angle per position of each rotary pair, `[headDim / 2]`, with the checkpoint's frequency scaling. */
 export function inverseFrequencies({ theta, scaling }: RopeConfig, headDim: number): Float32Array {
-  const frequencies = Float32Array.from({ length: headDim / 2 }, (_, i) => 1 / Math.fround(theta ** ((2 * i) / headDim)));
+  const frequencies = Float32Array.from(
+    { length: headDim / 2 },
+    (_, i) => 1 / Math.fround(theta ** ((2 * i) / headDim)),
+  );
   if (!scaling) return frequencies;
   if (scaling.kind === 'linear') return frequencies.map((f) => f / scaling.factor);
   const { factor, lowFrequencyFactor, highFrequencyFactor, originalMaxPositions } = scaling;
@@ -57,5 +60,8 @@ export function swapHalves(headDim: number): tf.Tensor2D {
 
 /** @param x `[heads, tokens, headDim]`; cos, sin `[tokens, headDim]`. */
 export function rotate(x: tf.Tensor, cos: tf.Tensor, sin: tf.Tensor, swap: tf.Tensor): tf.Tensor {
-  return tf.add(tf.mul(x, cos), tf.mul(tf.matMul(tf.reshape(x, [-1, swap.shape[0] as number]), swap).reshape(x.shape), sin));
+  return tf.add(
+    tf.mul(x, cos),
+    tf.mul(tf.matMul(tf.reshape(x, [-1, swap.shape[0] as number]), swap).reshape(x.shape), sin),
+  );
 }

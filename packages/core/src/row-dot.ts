@@ -1,8 +1,9 @@
 /**
  * Row-wise products, and the two operations whose gradients they make cheap.
  */
-import * as tf from '@tensorflow/tfjs';
+
 import { lower, rowDot as lowerRowDot } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
 import { registerComposite } from './fake-quantize.ts';
 
 type Inputs = Record<'a' | 'b', tf.Tensor>;

@@ -32,7 +32,9 @@ export function cachedWeights(weights: Weights): Weights {
 }
 
 /** Weights from tensors in memory. */
-export function weightsFrom(tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>): Weights {
+export function weightsFrom(
+  tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>,
+): Weights {
   const get = (name: string) => {
     const tensor = tensors.get(name);
     if (!tensor) throw new Error(`weights: expected a tensor named '${name}', got none.`);
@@ -66,7 +68,10 @@ export function layerTensorNames(weights: Weights, layer: number): string[] {
 }
 
 /** A layer's tensors with their values. */
-export async function readLayer(weights: Weights, layer: number): Promise<Record<string, { data: Float32Array; shape: readonly number[] }>> {
+export async function readLayer(
+  weights: Weights,
+  layer: number,
+): Promise<Record<string, { data: Float32Array; shape: readonly number[] }>> {
   const prefix = layerPrefix(layer);
   const entries = layerTensorNames(weights, layer).map(async (name) => {
     const full = prefix + name;
@@ -76,4 +81,5 @@ export async function readLayer(weights: Weights, layer: number): Promise<Record
 }
 
 /** The head's matrix: its own, or the embedding. */
-export const headName = (weights: Weights): string => (weights.has('lm_head.weight') ? 'lm_head.weight' : 'model.embed_tokens.weight');
+export const headName = (weights: Weights): string =>
+  weights.has('lm_head.weight') ? 'lm_head.weight' : 'model.embed_tokens.weight';

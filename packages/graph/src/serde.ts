@@ -4,8 +4,9 @@
  * Tensors always travel as raw bytes. A tensor that lies outside the model file is a reference (file, offset, length):
  * who calls says what is written as one, and how one is read.
  */
-import onnxProto from 'onnx-proto';
+
 import type { onnx as Onnx } from 'onnx-proto';
+import onnxProto from 'onnx-proto';
 import { byteLength, elementCode, elementCount, elementTypeOfCode, formatType } from './element-type.ts';
 import { FormatError, GraphError } from './errors.ts';
 import type { Attribute, ElementType, Graph, Initializer, Node, TensorType, ValueInfo } from './graph.ts';

@@ -5,7 +5,7 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import { TraceError, UnsupportedKernelError } from './errors.ts';
-import { type ConstantType, type Operand, Recorder } from './recorder.ts';
+import type { ConstantType, Operand, Recorder } from './recorder.ts';
 
 /** The name under which the backend is registered with tfjs. */
 export const BACKEND = 'onnx-trace';
@@ -64,7 +64,8 @@ class TraceBackend extends tf.KernelBackend {
   operandOf(info: tf.TensorInfo): Operand {
     const entry = this.#data.get(info.dataId);
     if (entry.epoch !== this.#epoch) {
-      if (!entry.values) throw new TraceError('trace: a tensor of an earlier trace entered this one. Pass its value as an input.');
+      if (!entry.values)
+        throw new TraceError('trace: a tensor of an earlier trace entered this one. Pass its value as an input.');
       entry.name = this.#constant(entry.values);
       entry.epoch = this.#epoch;
     }
@@ -76,14 +77,23 @@ class TraceBackend extends tf.KernelBackend {
     return this.#put({ name: this.#constant(values), values });
   }
 
-  override move(id: object, data: tf.backend_util.BackendValues, shape: number[], dtype: tf.DataType, references: number): void {
+  override move(
+    id: object,
+    data: tf.backend_util.BackendValues,
+    shape: number[],
+    dtype: tf.DataType,
+    references: number,
+  ): void {
     const values = { data: asValues(data, dtype), shape, dtype };
     this.#data.set(id, { name: this.#constant(values), values, epoch: this.#epoch, references });
   }
 
   override readSync(id: object): Values {
     const { values } = this.#data.get(id);
-    if (!values) throw new TraceError('trace: a traced tensor has no value. Control flow must not depend on one; return it as an output instead.');
+    if (!values)
+      throw new TraceError(
+        'trace: a traced tensor has no value. Control flow must not depend on one; return it as an output instead.',
+      );
     return values.data;
   }
 

@@ -1,13 +1,13 @@
 /** Records tfjs functions and their gradients as ONNX graphs, and runs them on an ONNX Runtime. */
-export { trace, type InputSpec, type InputSpecs, type Traceable, type TraceOptions } from './trace.ts';
-export { lower, type Lowering } from './backend.ts';
-export { MICROSOFT, Recorder, type EmitOptions, type Operand } from './recorder.ts';
-export { fullDot, product, rowDot, type Transposed } from './kernels/products.ts';
+
+export { type Lowering, lower } from './backend.ts';
 export { eagerExecutor } from './eager-executor.ts';
+export { FeedError, TraceError, UnsupportedKernelError } from './errors.ts';
+export { fullDot, product, rowDot, type Transposed } from './kernels/products.ts';
+export { type EmitOptions, MICROSOFT, type Operand, Recorder } from './recorder.ts';
 export {
   createRuntime,
   type Executor,
-  value,
   type OnnxRuntime,
   type Program,
   type Runtime,
@@ -15,5 +15,6 @@ export {
   type TensorData,
   type Value,
   type Values,
+  value,
 } from './runtime.ts';
-export { FeedError, TraceError, UnsupportedKernelError } from './errors.ts';
+export { type InputSpec, type InputSpecs, type Traceable, type TraceOptions, trace } from './trace.ts';

@@ -29,10 +29,15 @@ function valuesFor({ inputs, positive }: KernelCase): Values {
 function eager(kernelCase: KernelCase, values: Values): Record<string, Value> {
   return tf.tidy(() => {
     const tensors = Object.fromEntries(
-      Object.entries(values).map(([name, { data, shape }]) => [name, tf.tensor(data as Float32Array, [...shape], data instanceof Int32Array ? 'int32' : 'float32')]),
+      Object.entries(values).map(([name, { data, shape }]) => [
+        name,
+        tf.tensor(data as Float32Array, [...shape], data instanceof Int32Array ? 'int32' : 'float32'),
+      ]),
     );
     const results = withGradients(kernelCase)(tensors);
-    return Object.fromEntries(Object.entries(results).map(([name, y]) => [name, { data: y.dataSync() as Float32Array, shape: y.shape }]));
+    return Object.fromEntries(
+      Object.entries(results).map(([name, y]) => [name, { data: y.dataSync() as Float32Array, shape: y.shape }]),
+    );
   });
 }
 
@@ -63,7 +68,9 @@ describe('traced on onnxruntime-node equals tfjs cpu, forward and gradient', () 
 
 test('the same graphs run on onnxruntime-web', async () => {
   const web = webRuntime();
-  for (const kernelCase of KERNEL_CASES.filter(({ name }) => /^(silu|layer norm|softmax|batched product|look-up|cross entropy)/.test(name))) {
+  for (const kernelCase of KERNEL_CASES.filter(({ name }) =>
+    /^(silu|layer norm|softmax|batched product|look-up|cross entropy)/.test(name),
+  )) {
     const values = valuesFor(kernelCase);
     expectClose(await traced(web, kernelCase, values), eager(kernelCase, values));
   }

@@ -89,7 +89,13 @@ export class Recorder {
   }
 
   /** One node with one output. */
-  emit(op: string, inputs: readonly (Operand | null)[], shape: readonly number[], type: ElementType, options: EmitOptions = {}): Operand {
+  emit(
+    op: string,
+    inputs: readonly (Operand | null)[],
+    shape: readonly number[],
+    type: ElementType,
+    options: EmitOptions = {},
+  ): Operand {
     return this.emitMany(op, inputs, [{ shape, type }], options)[0] as Operand;
   }
 

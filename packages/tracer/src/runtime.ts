@@ -4,7 +4,7 @@
 import { encodeModel, type Graph, integerProducts, prune } from '@mobilequant/graph';
 import type { InferenceSession, InferenceSessionFactory, Tensor, TensorConstructor } from 'onnxruntime-common';
 import { FeedError } from './errors.ts';
-import { type InputSpecs, trace, type Traceable } from './trace.ts';
+import { type InputSpecs, type Traceable, trace } from './trace.ts';
 
 export type TensorData = Float32Array | Int32Array | Uint8Array | Int8Array | Uint16Array | BigInt64Array;
 
@@ -94,8 +94,18 @@ export function createRuntime(ort: OnnxRuntime, defaults: RuntimeOptions = {}): 
   };
 }
 
-function createSession(ort: OnnxRuntime, model: string | Uint8Array, options: RuntimeOptions): Promise<InferenceSession> {
-  const { threads = 1, executionProviders = ['cpu'], optimization = 'basic', spinning = false, memoryPattern = true } = options;
+function createSession(
+  ort: OnnxRuntime,
+  model: string | Uint8Array,
+  options: RuntimeOptions,
+): Promise<InferenceSession> {
+  const {
+    threads = 1,
+    executionProviders = ['cpu'],
+    optimization = 'basic',
+    spinning = false,
+    memoryPattern = true,
+  } = options;
   const sessionOptions: InferenceSession.SessionOptions = {
     executionProviders: [...executionProviders],
     intraOpNumThreads: threads,
@@ -109,7 +119,9 @@ function createSession(ort: OnnxRuntime, model: string | Uint8Array, options: Ru
       },
     },
   };
-  return typeof model === 'string' ? ort.InferenceSession.create(model, sessionOptions) : ort.InferenceSession.create(model, sessionOptions);
+  return typeof model === 'string'
+    ? ort.InferenceSession.create(model, sessionOptions)
+    : ort.InferenceSession.create(model, sessionOptions);
 }
 
 function programOf(ort: OnnxRuntime, session: InferenceSession): Program {
@@ -129,7 +141,10 @@ function programOf(ort: OnnxRuntime, session: InferenceSession): Program {
       }
       const results = await session.run(tensors);
       return Object.fromEntries(
-        Object.entries(results).map(([name, tensor]) => [name, { data: tensor.data as TensorData, shape: tensor.dims }]),
+        Object.entries(results).map(([name, tensor]) => [
+          name,
+          { data: tensor.data as TensorData, shape: tensor.dims },
+        ]),
       );
     },
     release: () => session.release(),
@@ -138,7 +153,8 @@ function programOf(ort: OnnxRuntime, session: InferenceSession): Program {
 
 function checkShape(name: string, { data, shape }: Value, expected: readonly (number | string)[] | undefined): void {
   const size = shape.reduce((product, d) => product * d, 1);
-  if (data.length !== size) throw new FeedError(`Program.run: expected ${size} elements for '${name}' [${shape}], got ${data.length}.`);
+  if (data.length !== size)
+    throw new FeedError(`Program.run: expected ${size} elements for '${name}' [${shape}], got ${data.length}.`);
   if (!expected) return;
   const fits = expected.length === shape.length && expected.every((d, i) => typeof d === 'string' || d === shape[i]);
   if (!fits) throw new FeedError(`Program.run: expected '${name}' of shape [${expected}], got [${shape}].`);
@@ -148,4 +164,3 @@ function checkShape(name: string, { data, shape }: Value, expected: readonly (nu
 export function value(data: TensorData, shape: readonly number[]): Value {
   return { data, shape };
 }
-

@@ -24,13 +24,19 @@ describe('trace', () => {
     const error = failureOf(() => trace(({ x }) => ({ y: tf.reverse(x as tf.Tensor, 0) }), { x: [3] }));
     expect(error).toBeInstanceOf(UnsupportedKernelError);
     expect((error as UnsupportedKernelError).kernel).toBe('Reverse');
-    expect((error as Error).message).toMatchInlineSnapshot(`"trace: expected kernels with an ONNX form, got 'Reverse', which has none. Write the function with other operations, or give the kernel one with lower('Reverse', …)."`);
+    expect((error as Error).message).toMatchInlineSnapshot(
+      `"trace: expected kernels with an ONNX form, got 'Reverse', which has none. Write the function with other operations, or give the kernel one with lower('Reverse', …)."`,
+    );
   });
 
   test('refuses to read a value, and gives tfjs its backend back', () => {
-    const error = failureOf(() => trace(({ x }) => ({ y: (x as tf.Tensor).dataSync()[0] ? (x as tf.Tensor) : tf.scalar(0) }), { x: [3] }));
+    const error = failureOf(() =>
+      trace(({ x }) => ({ y: (x as tf.Tensor).dataSync()[0] ? (x as tf.Tensor) : tf.scalar(0) }), { x: [3] }),
+    );
     expect(error).toBeInstanceOf(TraceError);
-    expect((error as Error).message).toMatchInlineSnapshot(`"trace: a traced tensor has no value. Control flow must not depend on one; return it as an output instead."`);
+    expect((error as Error).message).toMatchInlineSnapshot(
+      `"trace: a traced tensor has no value. Control flow must not depend on one; return it as an output instead."`,
+    );
     expect(tf.getBackend()).toBe('cpu');
     expect(tf.add(1, 2).dataSync()[0]).toBe(3);
   });
@@ -38,10 +44,13 @@ describe('trace', () => {
   test('refuses a trace inside a trace, and goes on tracing afterwards', () => {
     const inner = () => trace(({ x }) => ({ y: tf.neg(x as tf.Tensor) }), { x: [1] });
     expect(() =>
-      trace(({ x }) => {
-        inner();
-        return { y: x as tf.Tensor };
-      }, { x: [1] }),
+      trace(
+        ({ x }) => {
+          inner();
+          return { y: x as tf.Tensor };
+        },
+        { x: [1] },
+      ),
     ).toThrow(TraceError);
     expect(inner().outputs).toHaveLength(1);
   });
@@ -51,7 +60,9 @@ describe('trace', () => {
   });
 
   test('leaves no tensors behind', () => {
-    const body = ({ x }: Record<string, tf.Tensor>) => ({ y: tf.grad((v) => tf.sum(tf.mul(tf.sigmoid(v), [1, 2, 3])))(x as tf.Tensor) });
+    const body = ({ x }: Record<string, tf.Tensor>) => ({
+      y: tf.grad((v) => tf.sum(tf.mul(tf.sigmoid(v), [1, 2, 3])))(x as tf.Tensor),
+    });
     const before = tf.memory();
     for (let i = 0; i < 20; i++) trace(body, { x: [3] });
     expect(tf.memory().numTensors).toBe(before.numTensors);
@@ -75,10 +86,14 @@ describe('trace', () => {
   });
 
   test('keeps the names of outputs that have the same value', async () => {
-    const graph = trace(({ x }) => ({ a: tf.neg(x as tf.Tensor), b: tf.neg(x as tf.Tensor), c: x as tf.Tensor }), { x: [2] });
+    const graph = trace(({ x }) => ({ a: tf.neg(x as tf.Tensor), b: tf.neg(x as tf.Tensor), c: x as tf.Tensor }), {
+      x: [2],
+    });
     expect(graph.outputs.map(({ name }) => name)).toEqual(['a', 'b', 'c']);
     const results = await (await runtime.compile(graph)).run({ x: { data: Float32Array.of(1, -2), shape: [2] } });
-    expect(Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, [...(data as Float32Array)]]))).toEqual({ a: [-1, 2], b: [-1, 2], c: [1, -2] });
+    expect(
+      Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, [...(data as Float32Array)]])),
+    ).toEqual({ a: [-1, 2], b: [-1, 2], c: [1, -2] });
   });
 
   test('writes equal operations once', () => {

@@ -4,8 +4,9 @@
  * The function runs once, on tensors without values, on a backend whose kernels write nodes. What `tf.grads`
  * derives inside it is recorded too. tfjs's engine is global, so a trace is synchronous from end to end.
  */
-import * as tf from '@tensorflow/tfjs';
+
 import { type Graph, prune } from '@mobilequant/graph';
+import * as tf from '@tensorflow/tfjs';
 import { BACKEND, backend, explain, restoreBackend } from './backend.ts';
 import { TraceError } from './errors.ts';
 import './kernels/elementwise.ts';
@@ -40,7 +41,11 @@ const isShape = (spec: readonly number[] | InputSpec): spec is readonly number[]
  * @throws UnsupportedKernelError for a kernel that has no ONNX form.
  * @throws TraceError when `fn` reads a tensor's value, or an output has the name of an input.
  */
-export function trace(fn: Traceable, specs: InputSpecs, { name = 'graph', dropUnusedInputs = true }: TraceOptions = {}): Graph {
+export function trace(
+  fn: Traceable,
+  specs: InputSpecs,
+  { name = 'graph', dropUnusedInputs = true }: TraceOptions = {},
+): Graph {
   const before = tf.engine().backendName;
   const recorder = new Recorder();
   const inputs: Operand[] = [];
@@ -60,7 +65,10 @@ export function trace(fn: Traceable, specs: InputSpecs, { name = 'graph', dropUn
         tensors[key] = tf.engine().makeTensorFromTensorInfo(backend.tensorInfo(operand));
       }
       for (const [key, tensor] of Object.entries(fn(tensors))) {
-        if (recorder.has(key)) throw new TraceError(`trace: expected output names of their own, got '${key}', the name of an input or a node.`);
+        if (recorder.has(key))
+          throw new TraceError(
+            `trace: expected output names of their own, got '${key}', the name of an input or a node.`,
+          );
         outputs.push(recorder.output(key, backend.operandOf(tensor)));
       }
     });

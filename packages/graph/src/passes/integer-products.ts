@@ -6,8 +6,9 @@
  *
  * The same value with exact sums; ONNX Runtime runs it with the processor's 8-bit products, three times as fast.
  */
-import { dataOf } from '../serde.ts';
+
 import type { Graph, Initializer, Node, TensorType } from '../graph.ts';
+import { dataOf } from '../serde.ts';
 import { typesOf } from '../types-of.ts';
 
 /**

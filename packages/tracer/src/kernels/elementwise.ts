@@ -2,12 +2,14 @@
  * Element-wise kernels. Operands filled with one known number fold away: gradients of sums multiply by ones,
  * gradients of constants by zeros, and neither should cost a pass.
  */
-import * as tf from '@tensorflow/tfjs';
+
 import type { ElementType } from '@mobilequant/graph';
+import * as tf from '@tensorflow/tfjs';
 import { lower } from '../backend.ts';
 import { type Operand, type Recorder, sameShape } from '../recorder.ts';
 
-const broadcast = (a: Operand, b: Operand): number[] => tf.backend_util.assertAndGetBroadcastShape([...a.shape], [...b.shape]);
+const broadcast = (a: Operand, b: Operand): number[] =>
+  tf.backend_util.assertAndGetBroadcastShape([...a.shape], [...b.shape]);
 
 /** The operand itself where its repetition over `shape` is what the other operand's broadcasting does anyway. */
 function unspread(recorder: Recorder, operand: Operand, other: Operand, shape: readonly number[]): Operand {
@@ -89,8 +91,10 @@ lower<'x', { alpha?: number }>('Step', (recorder, { x }, { alpha = 0 }) => {
   return recorder.emit('Add', [scaled, recorder.scalar(alpha)], x.shape, 'float32');
 });
 
-lower<'x', { clipValueMin: number; clipValueMax: number }>('ClipByValue', (recorder, { x }, { clipValueMin, clipValueMax }) =>
-  recorder.emit('Clip', [x, recorder.scalar(clipValueMin), recorder.scalar(clipValueMax)], x.shape, x.type),
+lower<'x', { clipValueMin: number; clipValueMax: number }>(
+  'ClipByValue',
+  (recorder, { x }, { clipValueMin, clipValueMax }) =>
+    recorder.emit('Clip', [x, recorder.scalar(clipValueMin), recorder.scalar(clipValueMax)], x.shape, x.type),
 );
 
 lower<'x', { dtype: 'float32' | 'int32' | 'bool' }>('Cast', (recorder, { x }, { dtype }) => recorder.cast(x, dtype));

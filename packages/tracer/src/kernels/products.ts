@@ -11,19 +11,27 @@ export interface Transposed {
 }
 
 /** a · b over the last two axes, either operand transposed on request. */
-export function product(recorder: Recorder, a: Operand, b: Operand, { transA = false, transB = false }: Transposed = {}): Operand {
+export function product(
+  recorder: Recorder,
+  a: Operand,
+  b: Operand,
+  { transA = false, transB = false }: Transposed = {},
+): Operand {
   const batch = tf.backend_util.assertAndGetBroadcastShape([...a.shape.slice(0, -2)], [...b.shape.slice(0, -2)]);
   const rows = a.shape.at(transA ? -1 : -2) as number;
   const columns = b.shape.at(transB ? -2 : -1) as number;
   const shape = [...batch, rows, columns];
   const attributes = { ...(transA && { transA: 1 }), ...(transB && { transB: 1 }) };
   if (shape.length === 2) return recorder.emit('Gemm', [a, b], shape, 'float32', { attributes });
-  if (transA || transB) return recorder.emit('FusedMatMul', [a, b], shape, 'float32', { attributes, domain: MICROSOFT });
+  if (transA || transB)
+    return recorder.emit('FusedMatMul', [a, b], shape, 'float32', { attributes, domain: MICROSOFT });
   return recorder.emit('MatMul', [a, b], shape, 'float32');
 }
 
-lower<'a' | 'b', { transposeA: boolean; transposeB: boolean }>('BatchMatMul', (recorder, { a, b }, { transposeA, transposeB }) =>
-  product(recorder, a, b, { transA: transposeA, transB: transposeB }),
+lower<'a' | 'b', { transposeA: boolean; transposeB: boolean }>(
+  'BatchMatMul',
+  (recorder, { a, b }, { transposeA, transposeB }) =>
+    product(recorder, a, b, { transA: transposeA, transB: transposeB }),
 );
 
 /** Σ a·b over each row of `[rows, columns]` → `[rows, 1]`: one pass, no product stored. */

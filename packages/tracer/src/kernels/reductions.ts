@@ -15,7 +15,9 @@ interface ReduceAttributes {
 function reduce(kernel: string, op: string): void {
   lower<'x', ReduceAttributes>(kernel, (recorder, { x }, { axis, reductionIndices, keepDims }) => {
     const axes = tf.util.parseAxisParam((reductionIndices ?? axis) as number[], [...x.shape]);
-    const shape = keepDims ? x.shape.map((d, i) => (axes.includes(i) ? 1 : d)) : x.shape.filter((_, i) => !axes.includes(i));
+    const shape = keepDims
+      ? x.shape.map((d, i) => (axes.includes(i) ? 1 : d))
+      : x.shape.filter((_, i) => !axes.includes(i));
     const longer = axes.filter((i) => x.shape[i] !== 1);
     if (longer.length === 0) return recorder.reshape(x, shape);
     const kept = x.shape.map((d, i) => (axes.includes(i) ? 1 : d));

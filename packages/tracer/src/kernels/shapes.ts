@@ -5,8 +5,10 @@ import * as tf from '@tensorflow/tfjs';
 import { lower } from '../backend.ts';
 import { type Operand, type Recorder, sameShape } from '../recorder.ts';
 
-const axisOf = (axis: number, shape: readonly number[]): number => tf.util.parseAxisParam(axis, [...shape])[0] as number;
-const replaced = (shape: readonly number[], axis: number, size: number): number[] => shape.map((d, i) => (i === axis ? size : d));
+const axisOf = (axis: number, shape: readonly number[]): number =>
+  tf.util.parseAxisParam(axis, [...shape])[0] as number;
+const replaced = (shape: readonly number[], axis: number, size: number): number[] =>
+  shape.map((d, i) => (i === axis ? size : d));
 
 /** Elements `begin … begin + size` of each axis. */
 export function slice(recorder: Recorder, x: Operand, begin: readonly number[], size: readonly number[]): Operand {
@@ -31,7 +33,9 @@ lower<'x', { perm: number[] }>('Transpose', (recorder, { x }, { perm }) => {
   const shape = perm.map((axis) => x.shape[axis] as number);
   const moved = perm.filter((axis) => (x.shape[axis] as number) > 1);
   const inOrder = moved.every((axis, i) => i === 0 || axis > (moved[i - 1] as number));
-  return inOrder ? recorder.reshape(x, shape) : recorder.emit('Transpose', [x], shape, x.type, { attributes: { perm } });
+  return inOrder
+    ? recorder.reshape(x, shape)
+    : recorder.emit('Transpose', [x], shape, x.type, { attributes: { perm } });
 });
 
 lower<'x', { begin: number[]; size: number[] }>('Slice', (recorder, { x }, { begin, size }) => {
@@ -48,16 +52,19 @@ lower<string, { axis: number }>('Concat', (recorder, inputs, { axis }) => {
   return recorder.emit('Concat', parts, replaced(first.shape, at, size), first.type, { attributes: { axis: at } });
 });
 
-lower<'x', { numOrSizeSplits: number | number[]; axis: number }>('SplitV', (recorder, { x }, { numOrSizeSplits, axis }) => {
-  const at = axisOf(axis, x.shape);
-  const sizes = tf.backend_util.prepareSplitSize({ shape: [...x.shape] } as tf.Tensor, numOrSizeSplits, at);
-  let start = 0;
-  return sizes.map((size) => {
-    const begin = x.shape.map((_, i) => (i === at ? start : 0));
-    start += size;
-    return slice(recorder, x, begin, replaced(x.shape, at, size));
-  });
-});
+lower<'x', { numOrSizeSplits: number | number[]; axis: number }>(
+  'SplitV',
+  (recorder, { x }, { numOrSizeSplits, axis }) => {
+    const at = axisOf(axis, x.shape);
+    const sizes = tf.backend_util.prepareSplitSize({ shape: [...x.shape] } as tf.Tensor, numOrSizeSplits, at);
+    let start = 0;
+    return sizes.map((size) => {
+      const begin = x.shape.map((_, i) => (i === at ? start : 0));
+      start += size;
+      return slice(recorder, x, begin, replaced(x.shape, at, size));
+    });
+  },
+);
 
 lower<'value', { axis: number }>('Unpack', (recorder, { value }, { axis }) => {
   const at = axisOf(axis, value.shape);
@@ -78,12 +85,15 @@ lower<string, { axis: number }>('Pack', (recorder, inputs, { axis }) => {
   return recorder.emit('Concat', rows, replaced(one, at, parts.length), first.type, { attributes: { axis: at } });
 });
 
-lower<'x', { paddings: [number, number][]; constantValue: number }>('PadV2', (recorder, { x }, { paddings, constantValue }) => {
-  const shape = x.shape.map((d, i) => d + (paddings[i]?.[0] ?? 0) + (paddings[i]?.[1] ?? 0));
-  const pads = recorder.ints([...paddings.map((p) => p[0]), ...paddings.map((p) => p[1])]);
-  const value = recorder.scalar(constantValue, x.type === 'int32' ? 'int32' : 'float32');
-  return recorder.emit('Pad', [x, pads, value], shape, x.type);
-});
+lower<'x', { paddings: [number, number][]; constantValue: number }>(
+  'PadV2',
+  (recorder, { x }, { paddings, constantValue }) => {
+    const shape = x.shape.map((d, i) => d + (paddings[i]?.[0] ?? 0) + (paddings[i]?.[1] ?? 0));
+    const pads = recorder.ints([...paddings.map((p) => p[0]), ...paddings.map((p) => p[1])]);
+    const value = recorder.scalar(constantValue, x.type === 'int32' ? 'int32' : 'float32');
+    return recorder.emit('Pad', [x, pads, value], shape, x.type);
+  },
+);
 
 lower<'x', { reps: number[] }>('Tile', (recorder, { x }, { reps }) => {
   if (reps.every((count) => count === 1)) return x;
@@ -101,18 +111,29 @@ lower<'indices', { depth: number; onValue?: number; offValue?: number }>(
   'OneHot',
   (recorder, { indices }, { depth, onValue = 1, offValue = 0 }) => {
     const values = recorder.constant([offValue, onValue], [2]);
-    return recorder.emit('OneHot', [indices, recorder.scalar(depth, 'int32'), values], [...indices.shape, depth], 'float32', {
-      attributes: { axis: -1 },
-    });
+    return recorder.emit(
+      'OneHot',
+      [indices, recorder.scalar(depth, 'int32'), values],
+      [...indices.shape, depth],
+      'float32',
+      {
+        attributes: { axis: -1 },
+      },
+    );
   },
 );
 
 /** Rows of x added up by id: the gradient of a look-up. */
-lower<'x' | 'segmentIds', { numSegments: number }>('UnsortedSegmentSum', (recorder, { x, segmentIds }, { numSegments }) => {
-  const shape = [numSegments, ...x.shape.slice(segmentIds.shape.length)];
-  const ids = recorder.cast(recorder.reshape(segmentIds, [...segmentIds.shape, 1]), 'int64');
-  return recorder.emit('ScatterND', [recorder.fill(0, shape), ids, x], shape, x.type, { attributes: { reduction: 'add' } });
-});
+lower<'x' | 'segmentIds', { numSegments: number }>(
+  'UnsortedSegmentSum',
+  (recorder, { x, segmentIds }, { numSegments }) => {
+    const shape = [numSegments, ...x.shape.slice(segmentIds.shape.length)];
+    const ids = recorder.cast(recorder.reshape(segmentIds, [...segmentIds.shape, 1]), 'int64');
+    return recorder.emit('ScatterND', [recorder.fill(0, shape), ids, x], shape, x.type, {
+      attributes: { reduction: 'add' },
+    });
+  },
+);
 
 type Filled = 'float32' | 'int32' | 'bool';
 
