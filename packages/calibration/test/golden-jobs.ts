@@ -25,12 +25,13 @@ export interface Job {
 
 export const GROUPS: readonly ParameterGroup[] = ['let', 'lwc', 'lrl'];
 
-export function jobOf(name: string, training: GoldenTraining, samples: number): Job {
+/** The job, or why its name says nothing to us. */
+export function jobOf(name: string, training: GoldenTraining, samples: number): Job | string {
   const match = /^(mobilequant|omniquant)(-.*)?-(w\d+a\d+(?:-sym)?)$/.exec(name);
-  if (!match) throw new Error(`golden: expected a job named method-variants-precision, got '${name}'.`);
+  if (!match) return 'not a job named method-variants-precision';
   const [, method, variants = '', precision] = match as unknown as [string, string, string | undefined, string];
   const unknown = variants.split('-').filter((variant) => variant !== '' && !/^(lrl|\d|original$|shift$|aug$)/.test(variant));
-  if (unknown.length > 0) throw new Error(`golden: expected variants lrl, original, shift, aug, got ${unknown} in '${name}'.`);
+  if (unknown.length > 0) return `a variant that is not known: ${unknown}`;
   const steps = Object.values(training.steps)[0] as readonly GoldenStep[];
   const original = variants.includes('-original');
   const pairs: readonly Pair[] = original ? ['qkv', 'out', 'qkt', 'fc1'] : ['qkv', 'out', 'qkt', 'fc1', 'fc2'];
