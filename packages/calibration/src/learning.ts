@@ -119,7 +119,7 @@ export function startSession(
   input: LearningInput,
   options: LearningOptions,
 ): Session {
-  const { config, weights, recipe, ranges, samples } = input;
+  const { config, weights, recipe, ranges } = input;
   const { targets, rates, warmUp = 0, store, saveEvery = 30, signal } = options;
   const programs = layerPrograms(executor, {
     config,

@@ -12,7 +12,7 @@ type Change = (entry: { path: string; size: number; lfs?: { oid: string } }) => 
 /** A hub with one repository, in the answers that its protocol gives. */
 function fakeHub(files: ReadonlyMap<string, Uint8Array>, change: Change = (entry) => entry) {
   const requests: string[] = [];
-  const answer = async (input: URL | RequestInfo, init?: RequestInit): Promise<Response> => {
+  const answer = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
     const url = new URL(String(input));
     requests.push(url.pathname);
     if (url.pathname.startsWith('/api/models/org/tiny/tree/main')) {

@@ -9,7 +9,7 @@ import { block } from './block.ts';
 import type { DecoderConfig } from './config.ts';
 import * as head from './head.ts';
 import type { LanguageModel } from './language-model.ts';
-import { floatReading, type Part, type Reading } from './reading.ts';
+import { floatReading, type Reading } from './reading.ts';
 import { ropeTables } from './rope.ts';
 import { headName, layerTensorNames, readLayer, type Weights } from './weights.ts';
 

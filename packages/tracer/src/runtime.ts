@@ -67,7 +67,7 @@ export interface OnnxRuntime {
   readonly Tensor: TensorConstructor;
 }
 
-const TYPES = new Map<Function, Tensor.Type>([
+const TYPES = new Map<object, Tensor.Type>([
   [Float32Array, 'float32'],
   [Int32Array, 'int32'],
   [Uint8Array, 'uint8'],

@@ -75,7 +75,7 @@ describe('trace', () => {
     expect([...graph.initializers.values()].map(({ shape }) => shape)).toContainEqual([3]);
     const program = await runtime.compile(graph);
     const { y } = await program.run({ x: { data: Float32Array.of(4, 5, 6), shape: [3] } });
-    expect([...(y?.data as Float32Array)]).toEqual([4, 10, 18]);
+    expect([...(y!.data as Float32Array)]).toEqual([4, 10, 18]);
     expect([...outside.dataSync()]).toEqual([1, 2, 3]); // still readable
   });
 
