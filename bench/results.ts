@@ -92,7 +92,9 @@ await floatDecoder.release();
 await print(
   `Model ${basename(model)}, ${windows.windows} windows of ${tokens} tokens. Learned rows: ${values.epochs} epochs.\n`,
 );
-await print('| recipe | method | simulated | integer | equal tokens | hidden MSE | seconds |\n|---|---|---|---|---|---|---|');
+await print(
+  '| recipe | method | simulated | integer | equal tokens | hidden MSE | seconds |\n|---|---|---|---|---|---|---|',
+);
 await print(`| - | float | ${float.tokenPerplexity.toFixed(2)} | | | | |`);
 
 const statistics = await collectStatistics(runtime, config, cachedWeights(checkpoint.weights), rows('calib'), {

@@ -4,10 +4,10 @@
  *     mobilequant|omniquant [-lrl…] [-original] [-shift] [-aug] -<precision>
  */
 import type { Recipe } from '@mobilequant/quantizer';
-import type { LearningRate } from '../src/schedule.ts';
-import type { LearningOptions } from '../src/learning.ts';
-import type { SmoothQuantOptions } from '../src/smooth-quant.ts';
 import type { Pair, ParameterGroup } from '../src/learnables.ts';
+import type { LearningOptions } from '../src/learning.ts';
+import type { LearningRate } from '../src/schedule.ts';
+import type { SmoothQuantOptions } from '../src/smooth-quant.ts';
 import type { GoldenStep, GoldenTraining } from './golden-case.ts';
 import { recipeOf } from './golden-runs.ts';
 
@@ -30,7 +30,9 @@ export function jobOf(name: string, training: GoldenTraining, samples: number): 
   const match = /^(mobilequant|omniquant)(-.*)?-(w\d+a\d+(?:-sym)?)$/.exec(name);
   if (!match) return 'not a job named method-variants-precision';
   const [, method, variants = '', precision] = match as unknown as [string, string, string | undefined, string];
-  const unknown = variants.split('-').filter((variant) => variant !== '' && !/^(lrl|\d|original$|shift$|aug$)/.test(variant));
+  const unknown = variants
+    .split('-')
+    .filter((variant) => variant !== '' && !/^(lrl|\d|original$|shift$|aug$)/.test(variant));
   if (unknown.length > 0) return `a variant that is not known: ${unknown}`;
   const steps = Object.values(training.steps)[0] as readonly GoldenStep[];
   const original = variants.includes('-original');

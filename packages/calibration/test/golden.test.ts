@@ -11,15 +11,24 @@ import { describe, expect, test } from 'vitest';
 import type { Tree } from '../src/adamw.ts';
 import { parameterGroup } from '../src/learnables.ts';
 import { type LearningState, startSession } from '../src/learning.ts';
+import { quantizedForm } from '../src/methods.ts';
 import { endToEndGradients, learnEndToEnd } from '../src/mobile-quant.ts';
 import { learnLayerWise } from '../src/omni-quant.ts';
-import { quantizedForm } from '../src/methods.ts';
 import { fuseLearned, quantizeModel } from '../src/quantize-model.ts';
 import { learningRateAt } from '../src/schedule.ts';
 import type { SmoothQuantOptions } from '../src/smooth-quant.ts';
 import * as close from './closeness.ts';
 import type { How } from './evaluate.ts';
-import { Complaints, type GoldenCase, type GoldenTensor, joined, openGolden, replaced, rowsOf, under } from './golden-case.ts';
+import {
+  Complaints,
+  type GoldenCase,
+  type GoldenTensor,
+  joined,
+  openGolden,
+  replaced,
+  rowsOf,
+  under,
+} from './golden-case.ts';
 import { runDevice } from './golden-device.ts';
 import { GROUPS, type Job, jobOf, parameterName } from './golden-jobs.ts';
 import { type CaseRuns, hiddenBy, inputOf, once, recipeOf, simulate, sitesOf, startRuns } from './golden-runs.ts';
@@ -92,12 +101,19 @@ function forward(golden: GoldenCase, runs: CaseRuns): void {
     for (const tokens of evaluation) {
       keep('hidden.embed', await decoder.embed(tokens));
       const x = await decoder.hidden(tokens, (layer, state) => keep(`hidden.layer${layer}`, state));
-      const normed = norm(tf.tensor2d(x, [tokens.length, config.hidden]), weight, undefined, config.finalNorm, config.normEpsilon);
+      const normed = norm(
+        tf.tensor2d(x, [tokens.length, config.hidden]),
+        weight,
+        undefined,
+        config.finalNorm,
+        config.normEpsilon,
+      );
       keep('hidden.final_norm', normed.dataSync() as Float32Array);
     }
     const complaints = new Complaints();
     for (const [name, { data }] of float) {
-      if (name.startsWith('hidden.')) complaints.add(name, close.elementwise(joined(states.get(name) ?? []), data, noise(name)));
+      if (name.startsWith('hidden.'))
+        complaints.add(name, close.elementwise(joined(states.get(name) ?? []), data, noise(name)));
     }
     expectNone(complaints);
   });
@@ -105,12 +121,17 @@ function forward(golden: GoldenCase, runs: CaseRuns): void {
   test.each(HOW)('every site, %s', async (how) => {
     const sites = await sitesOf(how, runtime, { config: runs.config, weights }, evaluation[0] as Int32Array);
     const complaints = new Complaints();
-    for (const [site, { data }] of under(float, 'site.')) complaints.add(site, close.elementwise(sites.get(site) ?? [], data, noise(`site.${site}`)));
+    for (const [site, { data }] of under(float, 'site.'))
+      complaints.add(site, close.elementwise(sites.get(site) ?? [], data, noise(`site.${site}`)));
     expectNone(complaints);
   });
 }
 
-const VARIANTS: Readonly<Record<string, SmoothQuantOptions['variant'] | 'none'>> = { none: 'none', 'sq-original': 'original', 'sq-modified': 'modified' };
+const VARIANTS: Readonly<Record<string, SmoothQuantOptions['variant'] | 'none'>> = {
+  none: 'none',
+  'sq-original': 'original',
+  'sq-modified': 'modified',
+};
 
 function calibration(golden: GoldenCase, runs: CaseRuns): void {
   const has = (file: string) => `${file}.safetensors` in golden.manifest.files;
@@ -118,9 +139,21 @@ function calibration(golden: GoldenCase, runs: CaseRuns): void {
     const complaints = new Complaints();
     const statistics = await runs.statistics();
     for (const [name, { data }] of await golden.file('calibration')) {
-      const [, kind, module, port] = /^act_(scale|shift)\.(.+)_(input2?|output)$/.exec(name) as unknown as [string, string, string, string];
+      const [, kind, module, port] = /^act_(scale|shift)\.(.+)_(input2?|output)$/.exec(name) as unknown as [
+        string,
+        string,
+        string,
+        string,
+      ];
       const channels = statistics.get(`${module}.${port}`)?.channels;
-      complaints.add(name, close.elementwise((kind === 'scale' ? channels?.absMax : channels?.shift) ?? [], data, golden.noise('calibration', name)));
+      complaints.add(
+        name,
+        close.elementwise(
+          (kind === 'scale' ? channels?.absMax : channels?.shift) ?? [],
+          data,
+          golden.noise('calibration', name),
+        ),
+      );
     }
     expectNone(complaints);
   });
@@ -137,22 +170,29 @@ function calibration(golden: GoldenCase, runs: CaseRuns): void {
     expectNone(complaints);
   });
 
-  test.runIf(has('smoothquant')).each(['original', 'modified', 'omniquant'] as const)('smoothed weights: %s', async (variant) => {
-    const stored = await golden.file('smoothquant');
-    const prefixes = variant === 'omniquant' ? ['original-omniquant.', 'original.', 'modified.'] : [`${variant}.`];
-    const weights = await runs.weights(variant);
-    const complaints = new Complaints();
-    for (const name of weights.names()) {
-      const got = await weights.read(name);
-      const candidates = prefixes.map((prefix) => prefix + name).filter((key) => stored.has(key));
-      // The third variant is stored only where it differs from both others; w3 → w2 is what it leaves out.
-      const own = candidates.length > 0 && candidates[0]?.startsWith(prefixes[0] as string) ? candidates.slice(0, 1) : candidates;
-      const targets = own.map((key) => close.elementwise(got, want(stored, key), golden.noise('smoothquant', key)));
-      if (variant === 'omniquant' || own.length === 0) targets.push(close.elementwise(got, await golden.weights.read(name), close.SILENT));
-      complaints.add(name, targets.includes(undefined) ? undefined : targets[0]);
-    }
-    expectNone(complaints);
-  });
+  test.runIf(has('smoothquant')).each(['original', 'modified', 'omniquant'] as const)(
+    'smoothed weights: %s',
+    async (variant) => {
+      const stored = await golden.file('smoothquant');
+      const prefixes = variant === 'omniquant' ? ['original-omniquant.', 'original.', 'modified.'] : [`${variant}.`];
+      const weights = await runs.weights(variant);
+      const complaints = new Complaints();
+      for (const name of weights.names()) {
+        const got = await weights.read(name);
+        const candidates = prefixes.map((prefix) => prefix + name).filter((key) => stored.has(key));
+        // The third variant is stored only where it differs from both others; w3 → w2 is what it leaves out.
+        const own =
+          candidates.length > 0 && candidates[0]?.startsWith(prefixes[0] as string)
+            ? candidates.slice(0, 1)
+            : candidates;
+        const targets = own.map((key) => close.elementwise(got, want(stored, key), golden.noise('smoothquant', key)));
+        if (variant === 'omniquant' || own.length === 0)
+          targets.push(close.elementwise(got, await golden.weights.read(name), close.SILENT));
+        complaints.add(name, targets.includes(undefined) ? undefined : targets[0]);
+      }
+      expectNone(complaints);
+    },
+  );
 }
 
 function simulation(golden: GoldenCase, runs: CaseRuns): void {
@@ -187,12 +227,22 @@ function simulation(golden: GoldenCase, runs: CaseRuns): void {
     complaints.add('logits', compare('logits', logits));
     // As encodings have it, the zero point lies in the grid: norm weights, whose range excludes 0, have a coarser one.
     const noise = { ...golden.noise('quant-sim', `logits.${variant}.${precision}`), rmsDifference: 0 };
-    complaints.add('logits from encodings', close.sameError(joined(ofEncodings), want(tensors, `logits.${variant}.${precision}`), want(golden.float, 'logits'), noise));
+    complaints.add(
+      'logits from encodings',
+      close.sameError(
+        joined(ofEncodings),
+        want(tensors, `logits.${variant}.${precision}`),
+        want(golden.float, 'logits'),
+        noise,
+      ),
+    );
     expectNone(complaints);
     for (const each of [programs, float, encoded]) await each.release();
   });
 
-  const precisions = [...new Set(names.flatMap((name) => /^scale\.sq-modified\.(w\d+a\d+(?:-sym)?)\./.exec(name)?.[1] ?? []))];
+  const precisions = [
+    ...new Set(names.flatMap((name) => /^scale\.sq-modified\.(w\d+a\d+(?:-sym)?)\./.exec(name)?.[1] ?? [])),
+  ];
   test.each(precisions)('scales and offsets of sq-modified %s', async (precision) => {
     const recipe = recipeOf(precision, false);
     const resolve = resolveRecipe(recipe);
@@ -211,10 +261,22 @@ function simulation(golden: GoldenCase, runs: CaseRuns): void {
       if (includesZero || spec.symmetric) {
         const middle = spec.symmetric ? 2 ** (spec.bits - 1) : 0;
         complaints.add(`${site} scale`, close.elementwise(encoding.scale, data, noise('scale')));
-        complaints.add(`${site} offset`, close.elementwise(Array.from(encoding.zeroPoint, (z) => z - middle), offset, noise('offset')));
+        complaints.add(
+          `${site} offset`,
+          close.elementwise(
+            Array.from(encoding.zeroPoint, (z) => z - middle),
+            offset,
+            noise('offset'),
+          ),
+        );
       } else {
-        const values = site.endsWith('.weight') ? await input.weights.read(site) : Object.values(input.ranges.get(site) ?? {});
-        const grid = referenceGrid({ min: Float32Array.of(Math.min(...values)), max: Float32Array.of(Math.max(...values)) }, spec);
+        const values = site.endsWith('.weight')
+          ? await input.weights.read(site)
+          : Object.values(input.ranges.get(site) ?? {});
+        const grid = referenceGrid(
+          { min: Float32Array.of(Math.min(...values)), max: Float32Array.of(Math.max(...values)) },
+          spec,
+        );
         complaints.add(`${site} scale`, close.elementwise(grid.scale, data, noise('scale')));
         complaints.add(`${site} offset`, close.elementwise(grid.offset, offset, noise('offset')));
       }
@@ -222,17 +284,34 @@ function simulation(golden: GoldenCase, runs: CaseRuns): void {
     expectNone(complaints);
   });
 
-  const withSites = [...new Set(names.flatMap((name) => /^site\.sq-modified\.(w\d+a\d+(?:-sym)?)\./.exec(name)?.[1] ?? []))];
-  test.each(withSites.flatMap((precision) => HOW.map((how) => ({ precision, how }))))('every site of sq-modified $precision, $how', async ({ precision, how }) => {
-    const recipe = recipeOf(precision, false);
-    const { config, weights, ranges } = await inputOf(runs, golden, 'modified', recipe);
-    const sites = await sitesOf(how, runtime, { config, weights, quantized: { recipe, ranges } }, golden.evaluation[0] as Int32Array);
-    const complaints = new Complaints();
-    for (const [site, { data }] of under(await stored(), `site.sq-modified.${precision}.`)) {
-      complaints.add(site, close.elementwiseButFlips(sites.get(site) ?? [], data, golden.noise('quant-sim', `site.sq-modified.${precision}.${site}`)));
-    }
-    expectNone(complaints);
-  });
+  const withSites = [
+    ...new Set(names.flatMap((name) => /^site\.sq-modified\.(w\d+a\d+(?:-sym)?)\./.exec(name)?.[1] ?? [])),
+  ];
+  test.each(withSites.flatMap((precision) => HOW.map((how) => ({ precision, how }))))(
+    'every site of sq-modified $precision, $how',
+    async ({ precision, how }) => {
+      const recipe = recipeOf(precision, false);
+      const { config, weights, ranges } = await inputOf(runs, golden, 'modified', recipe);
+      const sites = await sitesOf(
+        how,
+        runtime,
+        { config, weights, quantized: { recipe, ranges } },
+        golden.evaluation[0] as Int32Array,
+      );
+      const complaints = new Complaints();
+      for (const [site, { data }] of under(await stored(), `site.sq-modified.${precision}.`)) {
+        complaints.add(
+          site,
+          close.elementwiseButFlips(
+            sites.get(site) ?? [],
+            data,
+            golden.noise('quant-sim', `site.sq-modified.${precision}.${site}`),
+          ),
+        );
+      }
+      expectNone(complaints);
+    },
+  );
 }
 
 function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
@@ -245,7 +324,10 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
   /** The step from which the reference's runs part, or where its float32 gradient of a 16-bit scale has the wrong sign: at once. */
   const parted = once(async () => {
     const tensors = await stored();
-    const wrong = under(tensors, 'grad64.').some(([name, { data }]) => name.endsWith('.scale') && data.some((g, i) => g * (want(tensors, `grad.${name}`)[i] as number) < 0));
+    const wrong = under(tensors, 'grad64.').some(
+      ([name, { data }]) =>
+        name.endsWith('.scale') && data.some((g, i) => g * (want(tensors, `grad.${name}`)[i] as number) < 0),
+    );
     return wrong ? 1 : close.partedAt(theirs, job.training.loss_noise_max);
   });
 
@@ -255,7 +337,10 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
     const session = startSession(runtime, 'golden', input, job.options);
     const { programs, learnables } = session;
     const sample = golden.calibration[0] as Int32Array;
-    const x: Value = { data: await input.weights.readRows('model.embed_tokens.weight', sample), shape: [sample.length, runs.config.hidden] };
+    const x: Value = {
+      data: await input.weights.readRows('model.embed_tokens.weight', sample),
+      shape: [sample.length, runs.config.hidden],
+    };
     const aim = want(await stored(), 'target.step0');
     if (job.endToEnd) {
       const result = await endToEndGradients(session, input, sample, aim, job.options.extraLoss ? 2 : 1);
@@ -267,7 +352,13 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
     const targets = job.options.extraLoss ? [target, target] : [target];
     const { loss, gradients } = await programs.loss(0, x, targets, first);
     const named = Object.fromEntries(Object.entries(gradients).map(([name, g]) => [`0/${name}`, g]));
-    return { session, target: target.data as Float32Array, output: (await programs.forward(0, x, first)).data as Float32Array, loss, gradients: named };
+    return {
+      session,
+      target: target.data as Float32Array,
+      output: (await programs.forward(0, x, first)).data as Float32Array,
+      loss,
+      gradients: named,
+    };
   });
 
   /** All steps, with the parameters after each. */
@@ -281,7 +372,10 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
       ...job.options,
       onProgress: ({ loss }) => losses.push(loss as number),
       saveEvery: -1, // after every step
-      store: { load: async () => undefined, save: async ({ parameters }: LearningState) => void after.push(copy(parameters)) },
+      store: {
+        load: async () => undefined,
+        save: async ({ parameters }: LearningState) => void after.push(copy(parameters)),
+      },
     });
     return { input, losses, after, fused: await fuseLearned(learned, input) };
   });
@@ -328,7 +422,11 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
       const { session } = await start();
       const { after } = await run();
       const tensors = await stored();
-      const first: Tree = Object.fromEntries(session.learnables.flatMap(({ parameters }, layer) => Object.entries(parameters).map(([name, { data }]) => [`${layer}/${name}`, data as Float32Array])));
+      const first: Tree = Object.fromEntries(
+        session.learnables.flatMap(({ parameters }, layer) =>
+          Object.entries(parameters).map(([name, { data }]) => [`${layer}/${name}`, data as Float32Array]),
+        ),
+      );
       const complaints = new Complaints();
       const since = await parted();
       for (const [name, tensor] of under(tensors, 'params.')) {
@@ -342,7 +440,10 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
           if (step === 0) return complaints.add(where, close.elementwise(got, target));
           if (step === 1) {
             const gradients = [want(tensors, `grad64.${name}`), want(tensors, `grad.${name}`)] as const;
-            return complaints.add(where, close.firstStep(got, target, gradients, { noise: noise(`grad.${name}`), rate: rates[0] as number }));
+            return complaints.add(
+              where,
+              close.firstStep(got, target, gradients, { noise: noise(`grad.${name}`), rate: rates[0] as number }),
+            );
           }
           // Once parted, a scalar may have walked the other way, and of many some.
           const walked = rates.slice(0, step).reduce((sum, rate) => sum + rate, 0);
@@ -357,7 +458,8 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
       const { input, fused } = await run();
       const tensors = await stored();
       const complaints = new Complaints();
-      const walked = (await parted()) < theirs.length ? job.steps.reduce((sum, { lr }) => sum + (lr[0] as number), 0) : 0; // LET's scales
+      const walked =
+        (await parted()) < theirs.length ? job.steps.reduce((sum, { lr }) => sum + (lr[0] as number), 0) : 0; // LET's scales
       for (const [name, { data }] of under(tensors, 'final.weight.')) {
         // The reference's model has biases in all linears, of zeros where nothing was shifted.
         const got = fused.weights.has(name) ? await fused.weights.read(name) : new Float32Array(data.length);
@@ -373,7 +475,10 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
         logits.push(await head.logits(hidden.at(-1) as Float32Array));
       }
       const last = `hidden.layer${runs.config.layers - 1}`;
-      for (const [name, got, float] of [['final.logits', logits, 'logits'], ['final.hidden', hidden, last]] as const) {
+      for (const [name, got, float] of [
+        ['final.logits', logits, 'logits'],
+        ['final.hidden', hidden, last],
+      ] as const) {
         complaints.add(name, close.sameError(joined(got), want(tensors, name), want(golden.float, float), noise(name)));
       }
       const total = job.steps.reduce((sum, { lr }) => sum + (lr[2] ?? 0), 0);
@@ -385,7 +490,10 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
           if (!spec) continue;
           const { min, max } = fused.ranges.get(site) ?? { min: Number.NaN, max: Number.NaN };
           const levels = 2 ** spec.bits - 1;
-          complaints.add(site, close.elementwise([min, max], range, { ...close.SILENT, max: (2 * total * levels) / 5 })); // a scale may have gone the other way
+          complaints.add(
+            site,
+            close.elementwise([min, max], range, { ...close.SILENT, max: (2 * total * levels) / 5 }),
+          ); // a scale may have gone the other way
         }
       }
       expectNone(complaints);
@@ -422,16 +530,25 @@ function device(golden: GoldenCase): void {
       for (const [name, { data, shape }] of stored) {
         if (name.endsWith('.scale')) continue;
         const scale = stored.find(([other]) => other === name.replace(/\.linear\.weight$/, '.scale'))?.[1].data;
-        const whole = scale && name.endsWith('.linear.weight') ? data.map((w, i) => w * (scale[Math.floor(i / (shape[1] as number))] as number)) : data;
+        const whole =
+          scale && name.endsWith('.linear.weight')
+            ? data.map((w, i) => w * (scale[Math.floor(i / (shape[1] as number))] as number))
+            : data;
         const own = name.replace('.linear.', '.');
-        complaints.add(name, close.elementwise(await weights.read(own.startsWith('lm_head') ? own : `model.${own}`), whole));
+        complaints.add(
+          name,
+          close.elementwise(await weights.read(own.startsWith('lm_head') ? own : `model.${own}`), whole),
+        );
       }
       expectNone(complaints);
     });
 
     test.each(HOW)('prompt, %s', async (how) => {
       const { config, weights } = await model();
-      const context = { cos: tensors.get('cos'), sin: tensors.get('sin'), mask: tensors.get('mask') } as Record<'cos' | 'sin' | 'mask', GoldenTensor>;
+      const context = { cos: tensors.get('cos'), sin: tensors.get('sin'), mask: tensors.get('mask') } as Record<
+        'cos' | 'sin' | 'mask',
+        GoldenTensor
+      >;
       const result = await runDevice(how, runtime, { config, weights, tokens: tokensOf('context.input_ids'), context });
       const complaints = new Complaints();
       complaints.add('logits', close.elementwise(result.logits, get('context.logits').data));
@@ -446,12 +563,21 @@ function device(golden: GoldenCase): void {
       const position = mask.data.filter((m) => m === 0).length - 1;
       const table = (name: string): GoldenTensor => {
         const { data } = tensors.get(name) as GoldenTensor;
-        return { data: data.subarray(position * config.headDim, (position + 1) * config.headDim), shape: [1, config.headDim] };
+        return {
+          data: data.subarray(position * config.headDim, (position + 1) * config.headDim),
+          shape: [1, config.headDim],
+        };
       };
       const [caches, values] = [rowsOf(get('decode.k_cache')), rowsOf(get('decode.v_cache'))];
       const past = caches.map((keys, layer) => ({ keys, values: values[layer] as Float32Array }));
       const context = { cos: table('cos'), sin: table('sin'), mask };
-      const result = await runDevice(how, runtime, { config, weights, tokens: tokensOf('decode.input_id'), context, past });
+      const result = await runDevice(how, runtime, {
+        config,
+        weights,
+        tokens: tokensOf('decode.input_id'),
+        context,
+        past,
+      });
       const complaints = new Complaints();
       complaints.add('logits', close.elementwise(result.logits, get('decode.logits').data));
       complaints.add('keys', close.elementwise(result.keys, get('decode.k').data));

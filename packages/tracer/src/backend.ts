@@ -178,6 +178,6 @@ export function explain(error: unknown): unknown {
 
 /** Goes back to the backend before a trace; if there was none, the choice is tfjs's again, at its next operation. */
 export function restoreBackend(before: string | undefined): void {
-  if (before !== undefined) tf.setBackend(before);
+  if (before !== undefined) void tf.setBackend(before);
   else Object.assign(tf.engine(), { backendName: undefined, backendInstance: null });
 }

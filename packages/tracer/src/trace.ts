@@ -50,7 +50,7 @@ export function trace(
   const recorder = new Recorder();
   const inputs: Operand[] = [];
   const outputs: Operand[] = [];
-  tf.setBackend(BACKEND);
+  void tf.setBackend(BACKEND);
   backend.begin(recorder);
   try {
     tf.tidy(() => {

@@ -3,7 +3,7 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import { lower } from '../backend.ts';
-import { type Operand, type Recorder, } from '../recorder.ts';
+import type { Operand, Recorder } from '../recorder.ts';
 
 const axisOf = (axis: number, shape: readonly number[]): number =>
   tf.util.parseAxisParam(axis, [...shape])[0] as number;
