@@ -5,7 +5,7 @@ const checks: readonly (readonly [name: string, command: string, ...args: string
   ['types', 'tsc', '-p', 'tsconfig.check.json'],
   ['lint', 'biome', 'check', '--error-on-warnings', '.'],
   ['layers', 'node', 'scripts/check-layers.ts'],
-  ['unused', 'knip'],
+  ['unused', 'knip', '--no-config-hints'],
   ['packages', 'node', 'scripts/check-packages.ts'],
 ];
 
