@@ -1,6 +1,6 @@
 /** The paper's recipes against the configurations that the reference implementation used. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
   decoderSites,
@@ -13,17 +13,30 @@ import {
 
 const golden = process.env.MOBILEQUANT_GOLDEN;
 
-describe.skipIf(!golden)('golden configurations (set MOBILEQUANT_GOLDEN to the folder of reference data)', () => {
-  const read = (file: string) => JSON.parse(readFileSync(join(golden ?? '', 'llama-gqa', file), 'utf8'));
+const cases = golden ? globSync('*/quant_config.json', { cwd: golden }).map((path) => dirname(path)) : [];
 
-  test.each(['w8a8', 'w4a8', 'w4a8-sym'] as const)('paper-%s says the same of every site', (precision) => {
+describe.skipIf(cases.length === 0)(
+  'golden configurations (set MOBILEQUANT_GOLDEN to the folder of reference data)',
+  () => {
+    if (cases.length === 0) test('are not there', () => {});
+    describe.each(cases)('%s', compare);
+  },
+);
+
+function compare(name: string): void {
+  const read = (file: string) => JSON.parse(readFileSync(join(golden ?? '', name, file), 'utf8'));
+  const layers: number = read('config.json').num_hidden_layers;
+  const precisions = Object.keys(read('quant_config.json')).filter((precision) => `paper-${precision}` in recipes);
+  const ours = (precision: string) => recipes[`paper-${precision}` as 'paper-w8a8'];
+
+  test.each(precisions)('paper-%s says the same of every site', (precision) => {
     const theirs = resolveRecipe(recipeFromReferenceConfig(read('quant_config.json')[precision], precision));
-    const ours = resolveRecipe(recipes[`paper-${precision}`]);
-    for (const site of decoderSites(2)) expect([site, ours(site)]).toEqual([site, theirs(site)]);
+    const resolve = resolveRecipe(ours(precision));
+    for (const site of decoderSites(layers)) expect([site, resolve(site)]).toEqual([site, theirs(site)]);
   });
 
-  test.each(['w8a8', 'w4a8', 'w4a8-sym'] as const)('paper-%s is written as the reference writes it', (precision) => {
-    expect(referenceConfigFromRecipe(recipes[`paper-${precision}`], 2)).toEqual(read('quant_config.json')[precision]);
+  test.each(precisions)('paper-%s is written as the reference writes it', (precision) => {
+    expect(referenceConfigFromRecipe(ours(precision), layers)).toEqual(read('quant_config.json')[precision]);
   });
 
   test('calibrated ranges are read by site', () => {
@@ -31,6 +44,6 @@ describe.skipIf(!golden)('golden configurations (set MOBILEQUANT_GOLDEN to the f
     const ranges = rangesFromReference(file);
     const [min, max] = file['model.layers.0.mlp.w2'].input;
     expect(ranges.get('model.layers.0.mlp.w2.input')).toEqual({ min, max });
-    for (const site of ranges.keys()) expect(decoderSites(2)).toContain(site);
+    for (const site of ranges.keys()) expect(decoderSites(layers)).toContain(site);
   });
-});
+}
