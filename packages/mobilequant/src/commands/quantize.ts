@@ -8,7 +8,7 @@ import { quantizeDirectory } from '../quantize-directory.ts';
 import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor } from './calibration-options.ts';
 
 const options = {
-  recipe: text('NAME|FILE', `${Object.keys(recipes).join(', ')}, or a JSON file`),
+  recipe: text('NAME|FILE', `${Object.keys(recipes).join(', ')}, or a JSON file`, 'w8a8'),
   method: choice(METHODS, 'how', 'mobilequant'),
   ...calibrationOptions,
   out: text('DIR', 'directory to write'),
