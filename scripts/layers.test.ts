@@ -80,6 +80,19 @@ describe('layers', () => {
     ]);
   });
 
+  test('a package that registers something says that it has side effects', () => {
+    const change = { 'packages/graph/src/index.ts': `import './serde.ts';` };
+    expect(violations(change)).toEqual([]);
+    const pure = JSON.stringify({
+      name: '@mobilequant/graph',
+      sideEffects: false,
+      dependencies: { 'onnx-proto': '*' },
+    });
+    expect(violations({ ...change, 'packages/graph/package.json': pure })).toEqual([
+      'packages/graph/src/index.ts: imports a file for its effect, but package.json has "sideEffects": false. Say true there.',
+    ]);
+  });
+
   test('what is imported is declared', () => {
     expect(violations({ 'packages/exporter/src/a.ts': `import { test } from 'vitest';` })).toEqual([
       "packages/exporter/src/a.ts: imports 'vitest', which packages/exporter/package.json does not declare. Add it there.",

@@ -39,6 +39,7 @@ const NODE_ONLY = /^(node:|onnxruntime-node$|@mobilequant\/\w+\/node$)/;
 
 interface Manifest {
   readonly name: string;
+  readonly sideEffects?: boolean;
   readonly exports?: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly devDependencies?: Readonly<Record<string, string>>;
@@ -68,6 +69,7 @@ export function layerViolations(files: Files): string[] {
     ),
     ...manifestViolations(owner),
     ...browserViolations(owner, files),
+    ...sideEffectViolations(owner, files),
   ]);
 }
 
@@ -166,6 +168,16 @@ function browserViolations({ folder, manifest }: Package, files: Files): string[
     }
   }
   return found;
+}
+
+/** A bundler leaves out what is imported for its effect alone, such as registering kernels, if the package says it has none. */
+function sideEffectViolations({ manifest, sources }: Package, files: Files): string[] {
+  if (manifest.sideEffects !== false) return [];
+  return sources
+    .filter((path) => !isTest(path) && /^import '\./m.test(files.get(path) ?? ''))
+    .map(
+      (path) => `${path}: imports a file for its effect, but package.json has "sideEffects": false. Say true there.`,
+    );
 }
 
 function relativePath(from: string, specifier: string): string | undefined {
