@@ -10,7 +10,7 @@ import type { ConstantType, Operand, Recorder } from './recorder.ts';
 /** The name under which the backend is registered with tfjs. */
 export const BACKEND = 'onnx-trace';
 
-type Values = Float32Array | Int32Array | Uint8Array;
+type Data = Float32Array | Int32Array | Uint8Array;
 
 interface Entry {
   /** The value's name in the trace that `epoch` counts. */
@@ -18,11 +18,11 @@ interface Entry {
   epoch: number;
   references: number;
   /** Present for tensors that came with values: they become initializers, and stay readable. */
-  readonly values?: { readonly data: Values; readonly shape: number[]; readonly dtype: tf.DataType };
+  readonly values?: { readonly data: Data; readonly shape: number[]; readonly dtype: tf.DataType };
 }
 
-const asValues = (data: tf.backend_util.BackendValues, dtype: tf.DataType): Values => {
-  if (dtype === 'float32' || dtype === 'int32' || dtype === 'bool') return data as Values;
+const asData = (data: tf.backend_util.BackendValues, dtype: tf.DataType): Data => {
+  if (dtype === 'float32' || dtype === 'int32' || dtype === 'bool') return data as Data;
   throw new TraceError(`trace: expected tensors of float32, int32 or bool, got ${dtype}.`);
 };
 
@@ -73,7 +73,7 @@ class TraceBackend extends tf.KernelBackend {
   }
 
   override write(data: tf.backend_util.BackendValues, shape: number[], dtype: tf.DataType): object {
-    const values = { data: asValues(data, dtype), shape, dtype };
+    const values = { data: asData(data, dtype), shape, dtype };
     return this.#put({ name: this.#constant(values), values });
   }
 
@@ -84,11 +84,11 @@ class TraceBackend extends tf.KernelBackend {
     dtype: tf.DataType,
     references: number,
   ): void {
-    const values = { data: asValues(data, dtype), shape, dtype };
+    const values = { data: asData(data, dtype), shape, dtype };
     this.#data.set(id, { name: this.#constant(values), values, epoch: this.#epoch, references });
   }
 
-  override readSync(id: object): Values {
+  override readSync(id: object): Data {
     const { values } = this.#data.get(id);
     if (!values)
       throw new TraceError(
@@ -97,7 +97,7 @@ class TraceBackend extends tf.KernelBackend {
     return values.data;
   }
 
-  override async read(id: object): Promise<Values> {
+  override async read(id: object): Promise<Data> {
     return this.readSync(id);
   }
 

@@ -4,12 +4,14 @@ export { type Lowering, lower } from './backend.ts';
 export { eagerExecutor } from './eager-executor.ts';
 export { FeedError, TraceError, UnsupportedKernelError } from './errors.ts';
 export { fullDot, product, rowDot, type Transposed } from './kernels/products.ts';
+export { type ProgramCache, programCache } from './program-cache.ts';
 export { type EmitOptions, MICROSOFT, type Operand, Recorder } from './recorder.ts';
 export {
   createRuntime,
   type Executor,
   type OnnxRuntime,
   type Program,
+  type Results,
   type Runtime,
   type RuntimeOptions,
   type TensorData,
@@ -17,4 +19,11 @@ export {
   type Values,
   value,
 } from './runtime.ts';
-export { type InputSpec, type InputSpecs, type Traceable, type TraceOptions, trace } from './trace.ts';
+export {
+  type InputSpec,
+  type InputSpecs,
+  type Traceable,
+  type TracedInputs,
+  type TraceOptions,
+  trace,
+} from './trace.ts';

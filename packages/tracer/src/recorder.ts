@@ -2,7 +2,14 @@
  * Writes ONNX nodes, one call at a time, and keeps what later calls can reuse: equal nodes are written once,
  * reshapes of reshapes collapse, and values known to be filled with one number are remembered.
  */
-import type { Attribute, ElementType, Graph, Initializer, Node } from '@mobilequant/graph';
+import {
+  type Attribute,
+  type ElementType,
+  elementCode,
+  type Graph,
+  type Initializer,
+  type Node,
+} from '@mobilequant/graph';
 
 /** A value of the graph being recorded. */
 export interface Operand {
@@ -49,6 +56,7 @@ export const sameShape = (a: readonly number[], b: readonly number[]): boolean =
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, d) => size * d, 1);
 
+/** The graph under construction; a `Lowering` writes into it. */
 export class Recorder {
   readonly nodes: Node[] = [];
   readonly initializers: Map<string, Initializer> = new Map();
@@ -174,7 +182,7 @@ export class Recorder {
 
   cast(operand: Operand, type: ElementType): Operand {
     if (operand.type === type) return operand;
-    return this.emit('Cast', [operand], operand.shape, type, { attributes: { to: ONNX_TYPE[type] } });
+    return this.emit('Cast', [operand], operand.shape, type, { attributes: { to: elementCode(type) } });
   }
 
   /** Gives a value a second, public name. */
@@ -187,18 +195,3 @@ export class Recorder {
     return { name, inputs, outputs, nodes: this.nodes, initializers: this.initializers, values: this.#known };
   }
 }
-
-/** ONNX `TensorProto.DataType`, needed as the attribute of Cast. */
-const ONNX_TYPE: Record<ElementType, number> = {
-  float32: 1,
-  uint8: 2,
-  int8: 3,
-  uint16: 4,
-  int16: 5,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-  float16: 10,
-  uint4: 21,
-  int4: 22,
-};

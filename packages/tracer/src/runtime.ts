@@ -16,8 +16,11 @@ export interface Value {
 
 export type Values = Readonly<Record<string, Value>>;
 
+/** Values by name: those of `Output` for certain, others perhaps. */
+export type Results<Output extends string = string> = Readonly<Record<Output, Value>> & Values;
+
 /** A compiled graph. */
-export interface Program {
+export interface Program<Output extends string = string> {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   /**
@@ -25,7 +28,7 @@ export interface Program {
    * set of values may feed several programs.
    * @throws FeedError for an input that is missing or has another size than the graph says.
    */
-  run(feeds: Values): Promise<Record<string, Value>>;
+  run(feeds: Values): Promise<Results<Output>>;
   release(): Promise<void>;
 }
 
@@ -51,7 +54,10 @@ export interface RuntimeOptions {
 /** Runs functions written in tfjs operations: traced and compiled (`Runtime`), or as they are (`eagerExecutor`). */
 export interface Executor {
   /** The function as a program; the names of its inputs and outputs are those of `specs` and of what `fn` returns. */
-  program(fn: Traceable, specs: InputSpecs): Promise<Program>;
+  program<const Specs extends InputSpecs, Output extends string>(
+    fn: Traceable<Specs, Output>,
+    specs: Specs,
+  ): Promise<Program<Output>>;
 }
 
 export interface Runtime extends Executor {
@@ -90,7 +96,7 @@ export function createRuntime(ort: OnnxRuntime, defaults: RuntimeOptions = {}): 
     options: defaults,
     load,
     compile,
-    program: (fn, specs) => compile(trace(fn, specs)),
+    program: (fn, specs) => compile(trace(fn, specs)), // a graph has the names of what the function returns
   };
 }
 

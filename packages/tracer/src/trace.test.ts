@@ -21,7 +21,7 @@ const failureOf = (f: () => unknown): unknown => {
 
 describe('trace', () => {
   test('names the kernel that has no ONNX form', () => {
-    const error = failureOf(() => trace(({ x }) => ({ y: tf.reverse(x as tf.Tensor, 0) }), { x: [3] }));
+    const error = failureOf(() => trace(({ x }) => ({ y: tf.reverse(x, 0) }), { x: [3] }));
     expect(error).toBeInstanceOf(UnsupportedKernelError);
     expect((error as UnsupportedKernelError).kernel).toBe('Reverse');
     expect((error as Error).message).toMatchInlineSnapshot(
@@ -30,9 +30,7 @@ describe('trace', () => {
   });
 
   test('refuses to read a value, and gives tfjs its backend back', () => {
-    const error = failureOf(() =>
-      trace(({ x }) => ({ y: (x as tf.Tensor).dataSync()[0] ? (x as tf.Tensor) : tf.scalar(0) }), { x: [3] }),
-    );
+    const error = failureOf(() => trace(({ x }) => ({ y: x.dataSync()[0] ? x : tf.scalar(0) }), { x: [3] }));
     expect(error).toBeInstanceOf(TraceError);
     expect((error as Error).message).toMatchInlineSnapshot(
       `"trace: a traced tensor has no value. Control flow must not depend on one; return it as an output instead."`,
@@ -42,12 +40,12 @@ describe('trace', () => {
   });
 
   test('refuses a trace inside a trace, and goes on tracing afterwards', () => {
-    const inner = () => trace(({ x }) => ({ y: tf.neg(x as tf.Tensor) }), { x: [1] });
+    const inner = () => trace(({ x }) => ({ y: tf.neg(x) }), { x: [1] });
     expect(() =>
       trace(
         ({ x }) => {
           inner();
-          return { y: x as tf.Tensor };
+          return { y: x };
         },
         { x: [1] },
       ),
@@ -56,12 +54,12 @@ describe('trace', () => {
   });
 
   test('refuses an output that has the name of an input', () => {
-    expect(() => trace(({ x }) => ({ x: tf.neg(x as tf.Tensor) }), { x: [1] })).toThrow("got 'x'");
+    expect(() => trace(({ x }) => ({ x: tf.neg(x) }), { x: [1] })).toThrow("got 'x'");
   });
 
   test('leaves no tensors behind', () => {
-    const body = ({ x }: Record<string, tf.Tensor>) => ({
-      y: tf.grad((v) => tf.sum(tf.mul(tf.sigmoid(v), [1, 2, 3])))(x as tf.Tensor),
+    const body = ({ x }: Record<'x', tf.Tensor>) => ({
+      y: tf.grad((v) => tf.sum(tf.mul(tf.sigmoid(v), [1, 2, 3])))(x),
     });
     const before = tf.memory();
     for (let i = 0; i < 20; i++) trace(body, { x: [3] });
@@ -71,7 +69,7 @@ describe('trace', () => {
 
   test('takes tensors from outside with their values', async () => {
     const outside = tf.tensor1d([1, 2, 3]);
-    const graph = trace(({ x }) => ({ y: tf.mul(x as tf.Tensor, outside) }), { x: [3] });
+    const graph = trace(({ x }) => ({ y: tf.mul(x, outside) }), { x: [3] });
     expect([...graph.initializers.values()].map(({ shape }) => shape)).toContainEqual([3]);
     const program = await runtime.compile(graph);
     const { y } = await program.run({ x: { data: Float32Array.of(4, 5, 6), shape: [3] } });
@@ -81,12 +79,12 @@ describe('trace', () => {
 
   test('refuses a tensor that an earlier trace left', () => {
     let kept: tf.Tensor | undefined;
-    trace(({ x }) => ({ y: (kept = tf.keep(tf.neg(x as tf.Tensor))) }), { x: [3] });
-    expect(() => trace(({ x }) => ({ y: tf.add(x as tf.Tensor, kept as tf.Tensor) }), { x: [3] })).toThrow(TraceError);
+    trace(({ x }) => ({ y: (kept = tf.keep(tf.neg(x))) }), { x: [3] });
+    expect(() => trace(({ x }) => ({ y: tf.add(x, kept as tf.Tensor) }), { x: [3] })).toThrow(TraceError);
   });
 
   test('keeps the names of outputs that have the same value', async () => {
-    const graph = trace(({ x }) => ({ a: tf.neg(x as tf.Tensor), b: tf.neg(x as tf.Tensor), c: x as tf.Tensor }), {
+    const graph = trace(({ x }) => ({ a: tf.neg(x), b: tf.neg(x), c: x }), {
       x: [2],
     });
     expect(graph.outputs.map(({ name }) => name)).toEqual(['a', 'b', 'c']);
@@ -97,7 +95,7 @@ describe('trace', () => {
   });
 
   test('writes equal operations once', () => {
-    const graph = trace(({ x }) => ({ y: tf.mul(tf.exp(x as tf.Tensor), tf.exp(x as tf.Tensor)) }), { x: [2] });
+    const graph = trace(({ x }) => ({ y: tf.mul(tf.exp(x), tf.exp(x)) }), { x: [2] });
     expect(graph.nodes.filter(({ op }) => op === 'Exp')).toHaveLength(1);
   });
 });

@@ -25,7 +25,15 @@ export interface InputSpec {
 /** Shape alone stands for float32. */
 export type InputSpecs = Readonly<Record<string, readonly number[] | InputSpec>>;
 
-export type Traceable = (inputs: Record<string, tf.Tensor>) => Record<string, tf.Tensor>;
+/** What a traced function is given: a tensor for each name of its specs, and for other names perhaps one. */
+export type TracedInputs<Specs extends InputSpecs = InputSpecs> = {
+  readonly [Name in keyof Specs]: tf.Tensor;
+} & Readonly<Record<string, tf.Tensor>>;
+
+/** A function of named tensors that has named results. */
+export type Traceable<Specs extends InputSpecs = InputSpecs, Output extends string = string> = (
+  inputs: TracedInputs<Specs>,
+) => Readonly<Record<Output, tf.Tensor>>;
 
 export interface TraceOptions {
   readonly name?: string;
@@ -33,7 +41,11 @@ export interface TraceOptions {
   readonly dropUnusedInputs?: boolean;
 }
 
-const isShape = (spec: readonly number[] | InputSpec): spec is readonly number[] => Array.isArray(spec);
+/** A spec with its defaults. */
+export function inputSpec(spec: readonly number[] | InputSpec): InputSpec & Required<Pick<InputSpec, 'dtype'>> {
+  const isShape = (given: typeof spec): given is readonly number[] => Array.isArray(given);
+  return isShape(spec) ? { shape: spec, dtype: 'float32' } : { dtype: 'float32', ...spec };
+}
 
 /**
  * Records `fn` as a graph whose inputs and outputs have the names of `specs` and of what `fn` returns.
@@ -41,9 +53,9 @@ const isShape = (spec: readonly number[] | InputSpec): spec is readonly number[]
  * @throws UnsupportedKernelError for a kernel that has no ONNX form.
  * @throws TraceError when `fn` reads a tensor's value, or an output has the name of an input.
  */
-export function trace(
-  fn: Traceable,
-  specs: InputSpecs,
+export function trace<const Specs extends InputSpecs>(
+  fn: Traceable<Specs>,
+  specs: Specs,
   { name = 'graph', dropUnusedInputs = true }: TraceOptions = {},
 ): Graph {
   const before = tf.engine().backendName;
@@ -56,7 +68,7 @@ export function trace(
     tf.tidy(() => {
       const tensors: Record<string, tf.Tensor> = {};
       for (const [key, spec] of Object.entries(specs)) {
-        const { shape, dtype = 'float32', values } = isShape(spec) ? ({ shape: spec } as InputSpec) : spec;
+        const { shape, dtype, values } = inputSpec(spec);
         const operand = recorder.declare(key, shape, dtype);
         if (values) {
           const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -64,7 +76,7 @@ export function trace(
         } else inputs.push(operand);
         tensors[key] = tf.engine().makeTensorFromTensorInfo(backend.tensorInfo(operand));
       }
-      for (const [key, tensor] of Object.entries(fn(tensors))) {
+      for (const [key, tensor] of Object.entries(fn(tensors as TracedInputs<Specs>))) {
         if (recorder.has(key))
           throw new TraceError(
             `trace: expected output names of their own, got '${key}', the name of an input or a node.`,
