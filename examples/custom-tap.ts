@@ -38,10 +38,9 @@ export async function run(): Promise<Map<string, number>> {
   const program = await nodeRuntime().program(
     (inputs) => {
       const report: Record<string, tf.Tensor> = {};
-      const { x, cos, sin, mask } = inputs as Record<'x' | 'cos' | 'sin' | 'mask', tf.Tensor>;
-      return { y: block(x, inputs, { cos, sin, mask }, config, { tap: crestFactors(report) }).x, ...report };
+      return { y: block(inputs.x, inputs, inputs, config, { tap: crestFactors(report) }).x, ...report };
     },
-    { x: shape, ...specsOf({ ...context, ...first }) },
+    { x: shape, ...specsOf(context), ...specsOf(first) },
   );
 
   const found = new Map<string, number>();
@@ -52,7 +51,7 @@ export async function run(): Promise<Map<string, number>> {
       if (name.startsWith('crest '))
         found.set(`model.layers.${layer}.${name.slice('crest '.length)}`, data[0] as number);
     }
-    x = results['y']?.data as Float32Array;
+    x = results.y.data as Float32Array;
   }
   return found;
 }

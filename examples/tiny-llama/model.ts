@@ -98,9 +98,8 @@ export async function compileLoss(
   const ids = { shape: [tokens], dtype: 'int32' } as const;
   const graph = trace(
     (inputs) => {
-      const context = inputs as Record<'tokens' | 'targets' | 'cos' | 'sin' | 'mask', tf.Tensor>;
       const loss = (...tensors: tf.Tensor[]): tf.Scalar =>
-        meanLoss(config, Object.fromEntries(names.map((name, i) => [name, tensors[i] as tf.Tensor])), context);
+        meanLoss(config, Object.fromEntries(names.map((name, i) => [name, tensors[i] as tf.Tensor])), inputs);
       const tensors = names.map((name) => inputs[name] as tf.Tensor);
       if (!gradients) return { loss: loss(...tensors) };
       const { value, grads } = tf.valueAndGrads(loss)(tensors);

@@ -6,18 +6,16 @@
  */
 
 import {
-  type BlockContext,
   block,
-  contextValues,
+  contextCache,
   type DecoderConfig,
-  floatTap,
-  layerTensorNames,
+  layerShapes,
   readLayer,
   specsOf,
   type Weights,
 } from '@mobilequant/core';
 import type { Range, Recipe, ResolveSite } from '@mobilequant/quantizer';
-import type { Executor, InputSpecs, Program, Traceable, Value, Values } from '@mobilequant/tracer';
+import { type Executor, programCache, type TracedInputs, type Value, type Values } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import {
   type Conventions,
@@ -31,11 +29,10 @@ import {
 } from './learnables.ts';
 import { applyTransform } from './transform.ts';
 
-type Tensors = Record<string, tf.Tensor>;
+type Tensors = Readonly<Record<string, tf.Tensor>>;
 
-export interface Gradients {
-  readonly [parameter: string]: Float32Array;
-}
+/** By parameter. */
+export type Gradients = Readonly<Record<string, Float32Array>>;
 
 export interface LossResult {
   readonly loss: number;
@@ -74,7 +71,7 @@ export interface LayerPrograms {
     dy: Value,
     learnables: LayerLearnables,
   ): Promise<{ readonly dx: Value; readonly gradients: Gradients }>;
-  /** Mean squared error of the quantized layer against `target` (and, if given, `target2` added), with its gradients. */
+  /** Mean squared error of the quantized layer against each target, added up, with its gradients. */
   loss(layer: number, x: Value, targets: readonly Value[], learnables: LayerLearnables): Promise<LossResult>;
   /**
    * The quantized layer as it is stored, fused once and run often. Reference conventions: what is stored is clamped, and may
@@ -86,28 +83,24 @@ export interface LayerPrograms {
   release(): Promise<void>;
 }
 
+/** What every graph of a block takes, beside weights and parameters by their names. */
+type BlockInputs = TracedInputs<Record<'x' | 'cos' | 'sin' | 'mask', readonly number[]>>;
+
 const GRADIENT = 'd:';
 const TENSOR = 'fused:';
 
+/** The programs of a model's layers, compiled when they are first asked for. */
 export function layerPrograms(executor: Executor, options: LayerProgramsOptions): LayerPrograms {
   const { config, weights, recipe, ranges, targets, queryChunk = 128 } = options;
   const { conventions } = recipe;
-  const programs = new Map<string, Promise<Program>>();
-  const contexts = new Map<number, Values>();
+  const programs = programCache(executor);
+  const context = contextCache(config);
 
-  const context = (tokens: number): Values => {
-    let found = contexts.get(tokens);
-    if (!found) contexts.set(tokens, (found = contextValues(config, tokens)));
-    return found;
-  };
   const resolveIn =
     (layer: number): ResolveSite =>
     (site) =>
       options.resolve(`model.layers.${layer}.${site}`);
-  const shapesOf = (layer: number): Record<string, readonly number[]> =>
-    Object.fromEntries(
-      layerTensorNames(weights, layer).map((name) => [name, weights.shape(`model.layers.${layer}.${name}`)]),
-    );
+  const shapesOf = (layer: number) => layerShapes(weights, layer);
   const rangesIn = (layer: number): Map<string, Range> => {
     const prefix = `model.layers.${layer}.`;
     return new Map(
@@ -126,38 +119,24 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
     ]);
   };
 
-  const compiled = (key: string, specs: () => InputSpecs, fn: Traceable): Promise<Program> => {
-    let program = programs.get(key);
-    if (!program) programs.set(key, (program = executor.program(fn, specs())));
-    return program;
-  };
-
   /** The layer with given tensors, quantized as its inputs say. */
-  const simulated = (layer: number, inputs: Tensors, tensors: Tensors): tf.Tensor => {
-    const { x, cos, sin, mask } = inputs as Record<'x' | 'cos' | 'sin' | 'mask', tf.Tensor>;
+  const simulated = (layer: number, inputs: BlockInputs, tensors: Tensors): tf.Tensor => {
     const tap = learningTap(inputs, { resolve: resolveIn(layer), conventions, targets });
-    return block(x, tensors, { cos, sin, mask }, config, { tap, queryChunk }).x;
+    return block(inputs.x, tensors, inputs, config, { tap, queryChunk }).x;
   };
-  const pick = (inputs: Tensors, names: Iterable<string>): Tensors =>
-    Object.fromEntries([...names].map((name) => [name, inputs[name] as tf.Tensor]));
 
   /** The quantized layer as a function of its tensors and parameters. */
-  const quantized = (layer: number, inputs: Tensors): tf.Tensor => {
-    const own = pick(inputs, Object.keys(shapesOf(layer)));
-    return simulated(
-      layer,
-      inputs,
-      applyTransform(own, transformOf(inputs, conventions), config, { normBias: conventions === 'exact' }),
-    );
+  const quantized = (layer: number, inputs: BlockInputs): tf.Tensor => {
+    const own = picked(inputs, Object.keys(shapesOf(layer)));
+    const options = { normBias: conventions === 'exact' };
+    return simulated(layer, inputs, applyTransform(own, transformOf(inputs, conventions), config, options));
   };
 
-  const specs = (layer: number, tokens: number, learnables: LayerLearnables, more: InputSpecs = {}): InputSpecs => ({
+  const specs = (layer: number, tokens: number, learnables?: LayerLearnables) => ({
     x: [tokens, config.hidden],
     ...specsOf(context(tokens)),
     ...shapesOf(layer),
-    ...specsOf(learnables.parameters),
-    ...specsOf(learnables.constants),
-    ...more,
+    ...specsOf({ ...learnables?.parameters, ...learnables?.constants }),
   });
   const feeds = async (layer: number, x: Value, learnables?: LayerLearnables): Promise<Values> => ({
     ...context(x.shape[0] as number),
@@ -167,130 +146,97 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
     x,
   });
 
-  const gradientsOf = (results: Record<string, Value>): Gradients =>
-    Object.fromEntries(
-      Object.entries(results).flatMap(([name, { data }]) =>
-        name.startsWith(GRADIENT) ? [[name.slice(GRADIENT.length), data as Float32Array]] : [],
-      ),
-    );
-  const named = (names: readonly string[], tensors: readonly tf.Tensor[]): Tensors =>
-    Object.fromEntries(names.map((name, i) => [name, tensors[i] as tf.Tensor]));
-  const prefixed = (prefix: string, tensors: Tensors): Tensors =>
-    Object.fromEntries(Object.entries(tensors).map(([name, t]) => [prefix + name, t]));
-
-  const own: LayerPrograms = {
+  const self: LayerPrograms = {
     learnables: (layer) =>
       initialLearnables(shapesOf(layer), rangesIn(layer), { config, conventions, targets, resolve: resolveIn(layer) }),
 
     async float(layer, x) {
       const tokens = x.shape[0] as number;
-      const program = await compiled(
+      const program = await programs.program(
         `float ${tokens} ${JSON.stringify(shapesOf(layer))}`,
-        () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens)), ...shapesOf(layer) }),
-        (inputs) => ({
-          y: block(inputs['x'] as tf.Tensor, inputs, inputs as Tensors & BlockContext, config, {
-            tap: floatTap,
-            queryChunk,
-          }).x,
-        }),
+        () => specs(layer, tokens),
+        (inputs) => ({ y: block(inputs.x, inputs, inputs, config, { queryChunk }).x }),
       );
-      return (await program.run(await feeds(layer, x)))['y'] as Value;
+      return (await program.run(await feeds(layer, x))).y;
     },
 
     async forward(layer, x, learnables) {
       const tokens = x.shape[0] as number;
-      const program = await compiled(
+      const program = await programs.program(
         `forward ${tokens} ${keyOf(layer, learnables)}`,
         () => specs(layer, tokens, learnables),
         (inputs) => ({ y: quantized(layer, inputs) }),
       );
-      return (await program.run(await feeds(layer, x, learnables)))['y'] as Value;
+      return (await program.run(await feeds(layer, x, learnables))).y;
     },
 
     async vjp(layer, x, dy, learnables) {
       const tokens = x.shape[0] as number;
       const names = [...Object.keys(learnables.parameters), 'x'];
-      const program = await compiled(
+      const program = await programs.program(
         `vjp ${tokens} ${keyOf(layer, learnables)}`,
-        () => specs(layer, tokens, learnables, { dy: [tokens, config.hidden] }),
+        () => ({ ...specs(layer, tokens, learnables), dy: [tokens, config.hidden] }),
         (inputs) => {
           const f = (...tensors: tf.Tensor[]) => quantized(layer, { ...inputs, ...named(names, tensors) });
-          const gradients = tf.grads(f)(
-            names.map((name) => inputs[name] as tf.Tensor),
-            inputs['dy'] as tf.Tensor,
-          );
-          return prefixed(GRADIENT, named(names, gradients));
+          return prefixed(GRADIENT, named(names, tf.grads(f)(valuesAt(inputs, names), inputs.dy)));
         },
       );
       const { x: dx, ...gradients } = gradientsOf(await program.run({ ...(await feeds(layer, x, learnables)), dy }));
       return { dx: { data: dx as Float32Array, shape: x.shape }, gradients };
     },
 
-    async loss(layer, x, targets, learnables) {
+    async loss(layer, x, aims, learnables) {
       const tokens = x.shape[0] as number;
       const names = Object.keys(learnables.parameters);
-      const targetNames = targets.map((_, i) => `target${i}`);
-      const program = await compiled(
-        `loss ${targets.length} ${tokens} ${keyOf(layer, learnables)}`,
-        () =>
-          specs(
-            layer,
-            tokens,
-            learnables,
-            Object.fromEntries(targetNames.map((name) => [name, [tokens, config.hidden]])),
-          ),
+      const aimed = Object.fromEntries(aims.map((aim, i) => [`target${i}`, aim]));
+      const program = await programs.program(
+        `loss ${aims.length} ${tokens} ${keyOf(layer, learnables)}`,
+        () => ({ ...specs(layer, tokens, learnables), ...specsOf(aimed) }),
         (inputs) => {
           const f = (...tensors: tf.Tensor[]): tf.Scalar => {
             const y = quantized(layer, { ...inputs, ...named(names, tensors) });
-            const errors = targetNames.map(
-              (name) => tf.mean(tf.square(tf.sub(y, inputs[name] as tf.Tensor))) as tf.Scalar,
+            const errors = valuesAt(inputs, Object.keys(aimed)).map(
+              (aim): tf.Scalar => tf.mean(tf.square(tf.sub(y, aim))),
             );
             return errors.reduce((sum, error) => tf.add(sum, error));
           };
-          const { value, grads } = tf.valueAndGrads(f)(names.map((name) => inputs[name] as tf.Tensor));
+          const { value, grads } = tf.valueAndGrads(f)(valuesAt(inputs, names));
           return { loss: value, ...prefixed(GRADIENT, named(names, grads)) };
         },
       );
-      const given = Object.fromEntries(targetNames.map((name, i) => [name, targets[i] as Value]));
-      const results = await program.run({ ...(await feeds(layer, x, learnables)), ...given });
-      return { loss: results['loss']?.data[0] as number, gradients: gradientsOf(results) };
+      const results = await program.run({ ...(await feeds(layer, x, learnables)), ...aimed });
+      return { loss: results.loss.data[0] as number, gradients: gradientsOf(results) };
     },
 
     async stored(layer, learnables) {
-      if (conventions === 'exact') return (x) => own.forward(layer, x, learnables); // nothing is clamped: the same function
-      const { tensors } = await own.fuse(layer, learnables);
+      if (conventions === 'exact') return (x) => self.forward(layer, x, learnables); // nothing is clamped: the same function
+      const { tensors } = await self.fuse(layer, learnables);
       const ranges = Object.fromEntries(
         Object.entries(learnables.parameters).filter(([name]) => parameterGroup(name) === 'lrl'),
       );
-      const given = { ...tensors, ...ranges, ...learnables.constants };
       return async (x) => {
-        const feeds = { ...context(x.shape[0] as number), ...given, x };
-        const program = await compiled(
+        const values = { ...tensors, ...ranges, ...learnables.constants, ...context(x.shape[0] as number), x };
+        const program = await programs.program(
           `stored ${x.shape} ${Object.keys(tensors)} ${keyOf(layer, learnables)}`,
-          () => specsOf(feeds),
-          (inputs) => ({ y: simulated(layer, inputs, pick(inputs, Object.keys(tensors))) }),
+          () => specsOf(values),
+          (inputs) => ({ y: simulated(layer, inputs, picked(inputs, Object.keys(tensors))) }),
         );
-        return (await program.run(feeds))['y'] as Value;
+        return (await program.run(values)).y;
       };
     },
 
     async fuse(layer, learnables) {
       const shapes = shapesOf(layer);
-      const resolve = resolveIn(layer);
-      const tensors = await readLayer(weights, layer);
-      const program = await compiled(
+      const program = await programs.program(
         `fuse ${keyOf(layer, learnables)}`,
         () => ({ ...shapes, ...specsOf(learnables.parameters) }),
         (inputs) => {
-          return fusedTensors(
-            applyTransform(pick(inputs, Object.keys(shapes)), transformOf(inputs, conventions), config),
-            inputs,
-            resolve,
-            conventions,
-          );
+          const own = picked(inputs, Object.keys(shapes));
+          const transformed = applyTransform(own, transformOf(inputs, conventions), config);
+          return fusedTensors(transformed, inputs, resolveIn(layer), conventions);
         },
       );
-      const results = await program.run({ ...tensors, ...learnables.parameters });
+      const results = await program.run({ ...(await readLayer(weights, layer)), ...learnables.parameters });
       const fused: Record<string, Value> = {};
       const clipping = new Map<string, { min: Float32Array; max: Float32Array }>();
       for (const [name, value] of Object.entries(results)) {
@@ -303,20 +249,32 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
       return { tensors: fused, clipping };
     },
 
-    async release() {
-      for (const program of programs.values()) await (await program).release();
-      programs.clear();
-    },
+    release: () => programs.release(),
   };
-  return own;
+  return self;
 }
+
+const named = (names: readonly string[], tensors: readonly tf.Tensor[]): Tensors =>
+  Object.fromEntries(names.map((name, i) => [name, tensors[i] as tf.Tensor]));
+const valuesAt = (tensors: Tensors, names: readonly string[]): tf.Tensor[] =>
+  names.map((name) => tensors[name] as tf.Tensor);
+const picked = (tensors: Tensors, names: readonly string[]): Tensors => named(names, valuesAt(tensors, names));
+const prefixed = (prefix: string, tensors: Tensors): Tensors =>
+  Object.fromEntries(Object.entries(tensors).map(([name, t]) => [prefix + name, t]));
+
+const gradientsOf = (results: Values): Gradients =>
+  Object.fromEntries(
+    Object.entries(results).flatMap(([name, { data }]) =>
+      name.startsWith(GRADIENT) ? [[name.slice(GRADIENT.length), data as Float32Array]] : [],
+    ),
+  );
 
 /**
  * What is stored of a layer. The reference clamps the weights to [min', max'] and quantizes what is left. Here weights stay
  * as they are, the same float function, and the clipping goes into their encodings.
  */
 function fusedTensors(transformed: Tensors, inputs: Tensors, resolve: ResolveSite, conventions: Conventions): Tensors {
-  const results: Tensors = {};
+  const results: Record<string, tf.Tensor> = {};
   for (const [name, w] of Object.entries(transformed)) {
     const spec = name.endsWith('.weight') ? resolve(name) : undefined;
     if (!spec) {

@@ -182,13 +182,17 @@ export function transformOf(inputs: Tensors, conventions: Conventions): LayerTra
     const parameter = inputs[`${pair}.scale`];
     return parameter && (conventions === 'exact' ? tf.exp(parameter) : parameter);
   };
-  const transform: { -readonly [P in keyof LayerTransform]: LayerTransform[P] } = {};
-  for (const pair of ['qkv', 'fc1', 'out', 'fc2'] as const) {
+  const channels = (pair: Pair): ChannelScale | undefined => {
     const scale = scaleOf(pair);
-    if (scale) transform[pair] = { scale, shift: inputs[`${pair}.shift`] } satisfies ChannelScale;
-  }
-  const qkt = scaleOf('qkt');
-  return qkt ? { ...transform, qkt } : transform;
+    return scale && { scale, shift: inputs[`${pair}.shift`] };
+  };
+  return {
+    qkv: channels('qkv'),
+    fc1: channels('fc1'),
+    out: channels('out'),
+    fc2: channels('fc2'),
+    qkt: scaleOf('qkt'),
+  };
 }
 
 /** The smallest and largest value that a weight keeps: per group `[groups, 1]`, per tensor a scalar. */

@@ -7,11 +7,12 @@
 
 import {
   block,
-  contextValues,
+  contextCache,
   type DecoderConfig,
   headName,
-  layerTensorNames,
+  layerShapes,
   logits,
+  type Part,
   readLayer,
   siteName,
   specsOf,
@@ -19,7 +20,7 @@ import {
   type Weights,
 } from '@mobilequant/core';
 import type { Range } from '@mobilequant/quantizer';
-import type { Executor, Program, Value } from '@mobilequant/tracer';
+import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { type OnProgress, progressOf } from './progress.ts';
 
@@ -101,14 +102,10 @@ export async function collectStatistics(
   samples: readonly Int32Array[],
   { head = true, onProgress }: StatisticsOptions = {},
 ): Promise<Statistics> {
-  const programs = new Map<string, Promise<Program>>();
-  const compiled = (key: string, compile: () => Promise<Program>): Promise<Program> => {
-    let program = programs.get(key);
-    if (!program) programs.set(key, (program = compile()));
-    return program;
-  };
+  const programs = programCache(executor);
+  const context = contextCache(config);
   const accumulator = new Accumulator();
-  const collect = (part: number | 'head', results: Record<string, Value>): void => {
+  const collect = (part: Part, results: Values): void => {
     for (const [name, { data }] of Object.entries(results)) {
       if (!name.endsWith(':min')) continue;
       const site = name.slice(0, -':min'.length);
@@ -119,47 +116,41 @@ export async function collectStatistics(
 
   for (const sample of samples) {
     const tokens = sample.length;
-    const context = contextValues(config, tokens);
     let x: Value = {
       data: await weights.readRows('model.embed_tokens.weight', sample),
       shape: [tokens, config.hidden],
     };
     for (let layer = 0; layer < config.layers; layer++) {
-      const names = layerTensorNames(weights, layer);
-      const program = await compiled(`${tokens} ${names}`, () => {
-        const shapes = Object.fromEntries(names.map((name) => [name, weights.shape(`model.layers.${layer}.${name}`)]));
-        return executor.program(
-          (inputs) => {
-            const { x, cos, sin, mask } = inputs as Record<'x' | 'cos' | 'sin' | 'mask', tf.Tensor>;
-            const report: Record<string, tf.Tensor> = {};
-            const result = block(x, inputs, { cos, sin, mask }, config, { tap: observer(report) });
-            return { y: result.x, ...report };
-          },
-          { x: [tokens, config.hidden], ...specsOf(context), ...shapes },
-        );
-      });
-      const results = await program.run({ ...context, ...(await readLayer(weights, layer)), x });
+      const shapes = layerShapes(weights, layer);
+      const program = await programs.program(
+        `block ${tokens} ${JSON.stringify(shapes)}`,
+        () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens)), ...shapes }),
+        (inputs) => {
+          const report: Record<string, tf.Tensor> = {};
+          const y = block(inputs.x, inputs, inputs, config, { tap: observer(report) }).x;
+          return { y, ...report };
+        },
+      );
+      const results = await program.run({ ...context(tokens), ...(await readLayer(weights, layer)), x });
       collect(layer, results);
-      x = results['y'] as Value;
+      x = results.y;
     }
     if (head) collect('head', await observeHead(x, tokens));
     progress.step();
   }
-  for (const program of programs.values()) await (await program).release();
+  await programs.release();
   return accumulator.sites;
 
-  async function observeHead(x: Value, tokens: number): Promise<Record<string, Value>> {
+  async function observeHead(x: Value, tokens: number): Promise<Values> {
     const name = headName(weights);
-    const program = await compiled(`head ${tokens}`, () =>
-      executor.program(
-        (inputs) => {
-          const report: Record<string, tf.Tensor> = {};
-          const parts = { norm: inputs['norm'] as tf.Tensor, head: inputs['head'] as tf.Tensor };
-          logits(inputs['x'] as tf.Tensor, parts, config, observer(report));
-          return report;
-        },
-        { x: [tokens, config.hidden], norm: [config.hidden], head: weights.shape(name) },
-      ),
+    const program = await programs.program(
+      `head ${tokens}`,
+      () => ({ x: [tokens, config.hidden], norm: [config.hidden], head: weights.shape(name) }),
+      (inputs) => {
+        const report: Record<string, tf.Tensor> = {};
+        logits(inputs.x, inputs, config, observer(report));
+        return report;
+      },
     );
     const norm = { data: await weights.read('model.norm.weight'), shape: [config.hidden] };
     return program.run({ x, norm, head: { data: await weights.read(name), shape: weights.shape(name) } });

@@ -22,18 +22,18 @@ export interface ChannelScale {
 /** Scales by pair; a pair that is absent stays as it is. */
 export interface LayerTransform {
   /** `[hidden]` */
-  readonly qkv?: ChannelScale;
+  readonly qkv?: ChannelScale | undefined;
   /** `[hidden]` */
-  readonly fc1?: ChannelScale;
+  readonly fc1?: ChannelScale | undefined;
   /** `[kvHeads * headDim]`: the channels of v, shared by the query heads of a group. */
-  readonly out?: ChannelScale;
+  readonly out?: ChannelScale | undefined;
   /** `[ffn]` */
-  readonly fc2?: ChannelScale;
+  readonly fc2?: ChannelScale | undefined;
   /**
    * `[kvHeads * headDim / 2]`: one scale for each rotary pair of a key head, which keeps the function exactly;
    * or `[heads * headDim]` as the reference learns it, which under rotary embedding does not.
    */
-  readonly qkt?: tf.Tensor;
+  readonly qkt?: tf.Tensor | undefined;
 }
 
 export interface TransformOptions {

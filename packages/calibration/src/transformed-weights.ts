@@ -3,8 +3,8 @@
  * and only the last layer read is kept.
  */
 
-import { type DecoderConfig, layerTensorNames, readLayer, specsOf, type Weights } from '@mobilequant/core';
-import type { Executor, Program, Value, Values } from '@mobilequant/tracer';
+import { type DecoderConfig, readLayer, specsOf, type Weights } from '@mobilequant/core';
+import { type Executor, programCache, type TracedInputs, type Values } from '@mobilequant/tracer';
 import type * as tf from '@tensorflow/tfjs';
 import { applyTransform, type ChannelScale, type LayerTransform } from './transform.ts';
 
@@ -72,20 +72,22 @@ export function scaledWeights(
   weights: Weights,
   scalesOf: (layer: number, tensors: Values) => LayerScales | Promise<LayerScales>,
 ): Weights {
-  const programs = new Map<string, Promise<Program>>();
+  const programs = programCache(executor);
   return viewWeights(weights, async (layer, tensors) => {
     const scales = valuesOf(await scalesOf(layer, tensors));
-    const names = layerTensorNames(weights, layer);
-    const key = `${names} ${Object.keys(scales)}`;
-    let program = programs.get(key);
-    if (!program) programs.set(key, (program = compile(executor, config, tensors, scales)));
-    return { ...tensors, ...unprefixed(await (await program).run({ ...tensors, ...scales })) };
+    const specs = specsOf({ ...tensors, ...scales });
+    const program = await programs.program(
+      JSON.stringify(specs),
+      () => specs,
+      (inputs) => scaled(inputs, Object.keys(tensors), config),
+    );
+    return { ...tensors, ...unprefixed(await program.run({ ...tensors, ...scales })) };
   });
 }
 
-const valuesOf = (scales: LayerScales): Record<string, Value> =>
+const valuesOf = (scales: LayerScales): Values =>
   Object.fromEntries(
-    Object.entries(scales as Record<string, Float32Array>).map(([pair, data]) => [
+    Object.entries<Float32Array>({ ...scales }).map(([pair, data]) => [
       `scale.${pair}`,
       { data, shape: [data.length] },
     ]),
@@ -96,24 +98,20 @@ const OUT = 'new:'; // outputs of a graph need names of their own
 const unprefixed = (values: Values): Values =>
   Object.fromEntries(Object.entries(values).map(([name, v]) => [name.slice(OUT.length), v]));
 
-function compile(executor: Executor, config: DecoderConfig, tensors: Values, scales: Values): Promise<Program> {
-  return executor.program(
-    (inputs) => {
-      const scale = (pair: string): ChannelScale | undefined => {
-        const tensor = inputs[`scale.${pair}`];
-        return tensor && { scale: tensor };
-      };
-      const pairs = Object.fromEntries(
-        ['qkv', 'fc1', 'out', 'fc2'].flatMap((pair) => (scale(pair) ? [[pair, scale(pair)]] : [])),
-      );
-      const qkt = inputs['scale.qkt'];
-      const weights = Object.fromEntries(Object.keys(tensors).map((name) => [name, inputs[name] as tf.Tensor]));
-      const transform: LayerTransform = { ...pairs, ...(qkt && { qkt }) };
-      const changed = Object.entries(applyTransform(weights, transform, config)).filter(
-        ([name, w]) => w !== weights[name],
-      );
-      return Object.fromEntries(changed.map(([name, w]) => [OUT + name, w]));
-    },
-    specsOf({ ...tensors, ...scales }),
-  );
+/** The tensors that the scales change, under names of their own. */
+function scaled(inputs: TracedInputs, names: readonly string[], config: DecoderConfig): Record<string, tf.Tensor> {
+  const scale = (pair: keyof LayerScales): ChannelScale | undefined => {
+    const tensor = inputs[`scale.${pair}`];
+    return tensor && { scale: tensor };
+  };
+  const transform: LayerTransform = {
+    qkv: scale('qkv'),
+    fc1: scale('fc1'),
+    out: scale('out'),
+    fc2: scale('fc2'),
+    qkt: scale('qkt')?.scale,
+  };
+  const weights = Object.fromEntries(names.map((name) => [name, inputs[name] as tf.Tensor]));
+  const changed = Object.entries(applyTransform(weights, transform, config)).filter(([name, w]) => w !== weights[name]);
+  return Object.fromEntries(changed.map(([name, w]) => [OUT + name, w]));
 }

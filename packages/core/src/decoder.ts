@@ -4,14 +4,14 @@
  * All blocks have the same graph: it is traced and compiled once and fed each layer's weights, so that one block's
  * intermediates are in memory at a time, however deep the model.
  */
-import type { Executor, InputSpecs, Program, Value, Values } from '@mobilequant/tracer';
+import { type Executor, type Program, programCache, type Value, type Values } from '@mobilequant/tracer';
 import { block } from './block.ts';
 import type { DecoderConfig } from './config.ts';
 import * as head from './head.ts';
 import type { LanguageModel } from './language-model.ts';
 import { floatReading, type Reading } from './reading.ts';
 import { ropeTables } from './rope.ts';
-import { headName, layerTensorNames, readLayer, type Weights } from './weights.ts';
+import { headName, layerShapes, readLayer, type Weights } from './weights.ts';
 
 /** What a masked score gets: float32's lowest, so that no probability is left. */
 export const MASKED: number = -3.4028234663852886e38;
@@ -38,9 +38,23 @@ export function contextValues(config: DecoderConfig, tokens: number): Record<'co
   };
 }
 
-/** Shapes of values, as trace takes them. */
-export const specsOf = (values: Values): InputSpecs =>
-  Object.fromEntries(Object.entries(values).map(([name, { shape }]) => [name, shape]));
+/** `contextValues`, computed once for each number of tokens. */
+export function contextCache(config: DecoderConfig): (tokens: number) => ReturnType<typeof contextValues> {
+  const contexts = new Map<number, ReturnType<typeof contextValues>>();
+  return (tokens) => {
+    let found = contexts.get(tokens);
+    if (!found) contexts.set(tokens, (found = contextValues(config, tokens)));
+    return found;
+  };
+}
+
+/** Shapes of float32 values, as `trace` takes them. */
+export function specsOf<const Given extends Values>(
+  values: Given,
+): { readonly [Name in keyof Given]: readonly number[] } {
+  const shapes = Object.entries(values).map(([name, { shape }]) => [name, shape]);
+  return Object.fromEntries(shapes) as { [Name in keyof Given]: readonly number[] };
+}
 
 export interface DecoderOptions {
   readonly reading?: Reading;
@@ -70,55 +84,40 @@ export function createDecoder(
   weights: Weights,
   { reading = floatReading, queryChunk = 128 }: DecoderOptions = {},
 ): Decoder {
-  const programs = new Map<string, Promise<Program>>();
-  const contexts = new Map<number, Values>();
+  const programs = programCache(executor);
+  const context = contextCache(config);
   const { hidden } = config;
 
-  const program = (key: string, compile: () => Promise<Program>): Promise<Program> => {
-    let found = programs.get(key);
-    if (!found) programs.set(key, (found = compile()));
-    return found;
+  const blockProgram = (layer: number, tokens: number): Promise<Program<'y'>> => {
+    const shapes = layerShapes(weights, layer);
+    return programs.program(
+      `block ${tokens} ${JSON.stringify(shapes)} ${reading.key(layer)}`,
+      () => ({ x: [tokens, hidden], ...specsOf(context(tokens)), ...shapes, ...reading.inputs(layer) }),
+      (inputs) => ({ y: block(inputs.x, inputs, inputs, config, { tap: reading.tap(layer, inputs), queryChunk }).x }),
+    );
   };
 
-  const context = (tokens: number): Values => {
-    let found = contexts.get(tokens);
-    if (!found) contexts.set(tokens, (found = contextValues(config, tokens)));
-    return found;
-  };
-
-  const blockProgram = (layer: number, tokens: number): Promise<Program> => {
-    const names = layerTensorNames(weights, layer);
-    return program(`block ${tokens} ${names} ${reading.key(layer)}`, () => {
-      const shapes = Object.fromEntries(names.map((name) => [name, weights.shape(`model.layers.${layer}.${name}`)]));
-      const specs = { x: [tokens, hidden], ...specsOf(context(tokens)), ...shapes, ...reading.inputs(layer) };
-      return executor.program((inputs) => {
-        const { x, cos, sin, mask } = inputs as Record<'x' | 'cos' | 'sin' | 'mask', (typeof inputs)[string]>;
-        const tap = reading.tap(layer, inputs);
-        return { y: block(x, inputs, { cos, sin, mask }, config, { tap, queryChunk }).x };
-      }, specs);
-    });
-  };
-
-  const headProgram = (kind: 'logits' | 'loss', rows: number): Promise<Program> =>
-    program(`${kind} ${rows} ${reading.key('head')}`, () => {
-      const specs = {
+  const headProgram = (kind: 'logits' | 'loss', rows: number): Promise<Program<'y'>> =>
+    programs.program(
+      `${kind} ${rows} ${reading.key('head')}`,
+      () => ({
         x: [rows, hidden],
-        targets: { shape: [rows], dtype: 'int32' as const },
+        targets: { shape: [rows], dtype: 'int32' },
         'norm.weight': [hidden],
         'head.weight': weights.shape(headName(weights)),
         ...reading.inputs('head'),
-      };
-      return executor.program((inputs) => {
-        const tensors = inputs as Record<'x' | 'targets', (typeof inputs)[string]>;
-        const parts = { norm: inputs['norm.weight'], head: inputs['head.weight'] } as head.HeadWeights;
+      }),
+      (inputs) => {
+        const parts = { norm: inputs['norm.weight'], head: inputs['head.weight'] };
         const tap = reading.tap('head', inputs);
-        const y =
-          kind === 'logits'
-            ? head.logits(tensors.x, parts, config, tap)
-            : head.negativeLogLikelihood(tensors.x, tensors.targets, parts, config, tap);
-        return { y };
-      }, specs);
-    });
+        return {
+          y:
+            kind === 'logits'
+              ? head.logits(inputs.x, parts, config, tap)
+              : head.negativeLogLikelihood(inputs.x, inputs.targets, parts, config, tap),
+        };
+      },
+    );
 
   /** Runs the head over rows of x, some at a time. */
   const runHead = async (kind: 'logits' | 'loss', x: Float32Array, targets: Int32Array): Promise<Float32Array> => {
@@ -136,7 +135,7 @@ export function createDecoder(
         x: { data: x.subarray(from * hidden, (from + rows) * hidden), shape: [rows, hidden] },
         targets: { data: targets.subarray(from, from + rows), shape: [rows] },
       };
-      const { y } = (await (await headProgram(kind, rows)).run(feeds)) as { y: Value };
+      const { y } = await (await headProgram(kind, rows)).run(feeds);
       result.set(y.data as Float32Array, (from * result.length) / tokens);
     }
     return result;
@@ -150,7 +149,7 @@ export function createDecoder(
       const compiled = await blockProgram(layer, tokens);
       const own = await readLayer(weights, layer);
       const feeds = { ...context(tokens), ...own, ...reading.values(layer), x: { data: x, shape: [tokens, hidden] } };
-      return (await compiled.run(feeds))['y']?.data as Float32Array;
+      return (await compiled.run(feeds)).y.data as Float32Array;
     },
     async hidden(tokens, each) {
       let x = await decoder.embed(tokens);
@@ -162,10 +161,7 @@ export function createDecoder(
     },
     logits: (x) => runHead('logits', x, new Int32Array(x.length / hidden)),
     negativeLogLikelihood: (x, targets) => runHead('loss', x, targets),
-    async release() {
-      for (const compiled of programs.values()) await (await compiled).release();
-      programs.clear();
-    },
+    release: () => programs.release(),
   };
   return decoder;
 }

@@ -11,6 +11,7 @@ export {
 export { ConfigError, type DecoderConfig, parseConfig, type RopeConfig } from './config.ts';
 export {
   causalMask,
+  contextCache,
   contextValues,
   createDecoder,
   type Decoder,
@@ -30,6 +31,15 @@ export { floatReading, type Part, type Reading, scaleShape, simulatedReading, si
 export { inverseFrequencies, type RopeTables, ropeTables, rotate, swapHalves } from './rope.ts';
 export { rowDot, softmax } from './row-dot.ts';
 export { floatTap, type Hint, type Tap } from './tap.ts';
-export { cachedWeights, headName, layerTensorNames, readLayer, rowsOf, type Weights, weightsFrom } from './weights.ts';
+export {
+  cachedWeights,
+  headName,
+  layerShapes,
+  layerTensorNames,
+  readLayer,
+  rowsOf,
+  type Weights,
+  weightsFrom,
+} from './weights.ts';
 
 import './fake-quantize.lowering.ts';

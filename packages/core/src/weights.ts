@@ -67,7 +67,13 @@ export function layerTensorNames(weights: Weights, layer: number): string[] {
   return weights.names().flatMap((name) => (name.startsWith(prefix) ? [name.slice(prefix.length)] : []));
 }
 
-/** A layer's tensors with their values. */
+/** Their shapes. */
+export function layerShapes(weights: Weights, layer: number): Record<string, readonly number[]> {
+  const prefix = layerPrefix(layer);
+  return Object.fromEntries(layerTensorNames(weights, layer).map((name) => [name, weights.shape(prefix + name)]));
+}
+
+/** And their values. */
 export async function readLayer(
   weights: Weights,
   layer: number,

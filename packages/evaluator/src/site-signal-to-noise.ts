@@ -14,7 +14,7 @@ import {
   type Tap,
   type Weights,
 } from '@mobilequant/core';
-import { type Program, type Runtime, trace, type Value, type Values } from '@mobilequant/tracer';
+import { type Executor, programCache, type TracedInputs, type Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { decibels } from './signal-to-noise.ts';
 
@@ -35,27 +35,22 @@ interface SiteInput {
   readonly samples: readonly Int32Array[];
 }
 
+type BlockInputs = TracedInputs<Record<'x' | 'y' | 'cos' | 'sin' | 'mask', readonly number[]>>;
+
 /** Full site name → ratios over all samples, of the layers' activation and weight sites that the reading changes. */
 export async function siteSignalToNoise(
-  runtime: Runtime,
+  executor: Executor,
   { config, weights, reading, samples }: SiteInput,
 ): Promise<Map<string, SiteRatio>> {
-  const programs = new Map<string, Promise<Program>>();
-  const compiled = (layer: number, values: Values): Promise<Program> => {
-    const key = `${JSON.stringify(specsOf(values))} ${reading.key(layer)}`;
-    const known = programs.get(key) ?? runtime.compile(trace((inputs) => bothBlocks(inputs, layer), specsOf(values)));
-    programs.set(key, known);
-    return known;
-  };
+  const programs = programCache(executor);
 
-  function bothBlocks(inputs: Record<string, tf.Tensor>, layer: number): Record<string, tf.Tensor> {
-    const context = inputs as Record<'x' | 'y' | 'cos' | 'sin' | 'mask', tf.Tensor>;
+  function bothBlocks(inputs: BlockInputs, layer: number): Record<'x:next' | 'y:next', tf.Tensor> {
     const float = new Map<string, tf.Tensor>();
     const keep = (site: string, value: tf.Tensor): tf.Tensor => {
       float.set(site, value);
       return value;
     };
-    const x = block(context.x, inputs, context, config, { tap: { activation: keep, weight: keep } }).x;
+    const x = block(inputs.x, inputs, inputs, config, { tap: { activation: keep, weight: keep } }).x;
 
     const tap = reading.tap(layer, inputs);
     const sums: Record<string, tf.Tensor> = {};
@@ -72,7 +67,7 @@ export async function siteSignalToNoise(
       activation: (site, value, hint) => compare(site, value, tap.activation(site, value, hint)),
       weight: (site, value) => compare(site, value, tap.weight(site, value)),
     };
-    return { 'x:next': x, 'y:next': block(context.y, inputs, context, config, { tap: comparing }).x, ...sums };
+    return { 'x:next': x, 'y:next': block(inputs.y, inputs, inputs, config, { tap: comparing }).x, ...sums };
   }
 
   const totals = new Map<string, number>();
@@ -85,15 +80,21 @@ export async function siteSignalToNoise(
     for (let layer = 0; layer < config.layers; layer++) {
       const context = contextValues(config, sample.length);
       const values = { x, y, ...context, ...(await readLayer(weights, layer)), ...reading.values(layer) };
-      const { 'x:next': nextX, 'y:next': nextY, ...sums } = await (await compiled(layer, values)).run(values);
+      const specs = specsOf(values);
+      const program = await programs.program(
+        `${JSON.stringify(specs)} ${reading.key(layer)}`,
+        () => specs,
+        (inputs) => bothBlocks(inputs, layer),
+      );
+      const { 'x:next': nextX, 'y:next': nextY, ...sums } = await program.run(values);
       for (const [name, { data }] of Object.entries(sums)) {
         const full = `model.layers.${layer}.${name}`;
         totals.set(full, (totals.get(full) ?? 0) + Number(data[0]));
       }
-      [x, y] = [nextX as Value, nextY as Value];
+      [x, y] = [nextX, nextY];
     }
   }
-  for (const program of programs.values()) await (await program).release();
+  await programs.release();
 
   const at = (name: string): number => totals.get(name) as number;
   const sites = [...totals.keys()].flatMap((name) => (name.endsWith(':own') ? [name.slice(0, -':own'.length)] : []));

@@ -9,7 +9,7 @@ import {
   block,
   contextValues,
   headName,
-  layerTensorNames,
+  layerShapes,
   logits,
   type Part,
   type QuantizedModel,
@@ -126,17 +126,14 @@ class Exporter {
   block(layer: number, x: string): string {
     const { config, weights } = this.#model;
     const prefix = `model.layers.${layer}`;
-    const names = layerTensorNames(weights, layer);
-    const shapes = Object.fromEntries(names.map((name) => [name, weights.shape(`${prefix}.${name}`)]));
+    const shapes = layerShapes(weights, layer);
     const { tokens, queryChunk } = this.#options;
-    const template = this.#template(layer, names.join(), (tap) =>
-      trace(
-        (inputs) => {
-          const { x, cos, sin, mask } = inputs as Record<'x' | keyof typeof CONTEXT, (typeof inputs)[string]>;
-          return { y: block(x, inputs, { cos, sin, mask }, config, { tap, queryChunk }).x };
-        },
-        { x: [tokens, config.hidden], ...specsOf(contextValues(config, tokens)), ...shapes },
-      ),
+    const template = this.#template(layer, Object.keys(shapes).join(), (tap) =>
+      trace((inputs) => ({ y: block(inputs.x, inputs, inputs, config, { tap, queryChunk }).x }), {
+        x: [tokens, config.hidden],
+        ...specsOf(contextValues(config, tokens)),
+        ...shapes,
+      }),
     );
     const known = { ...CONTEXT, x, y: prefix };
     for (const name of template.graph.inputs.map(({ name }) => name).filter((name) => Object.hasOwn(shapes, name))) {
@@ -150,13 +147,11 @@ class Exporter {
     const { config, weights } = this.#model;
     const name = headName(weights);
     const template = this.#template('head', '', (tap) =>
-      trace(
-        (inputs) => {
-          const { x, norm, head } = inputs as Record<'x' | 'norm' | 'head', (typeof inputs)[string]>;
-          return { logits: logits(x, { norm, head }, config, tap) };
-        },
-        { x: [this.#options.tokens, config.hidden], norm: [config.hidden], head: weights.shape(name) },
-      ),
+      trace((inputs) => ({ logits: logits(inputs.x, inputs, config, tap) }), {
+        x: [this.#options.tokens, config.hidden],
+        norm: [config.hidden],
+        head: weights.shape(name),
+      }),
     );
     const needs = (input: string) => template.graph.inputs.some((value) => value.name === input);
     if (needs('norm')) this.#vector('model.norm.weight');

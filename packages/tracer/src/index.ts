@@ -17,7 +17,6 @@ export {
   type TensorData,
   type Value,
   type Values,
-  value,
 } from './runtime.ts';
 export {
   type InputSpec,

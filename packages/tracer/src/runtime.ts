@@ -165,8 +165,3 @@ function checkShape(name: string, { data, shape }: Value, expected: readonly (nu
   const fits = expected.length === shape.length && expected.every((d, i) => typeof d === 'string' || d === shape[i]);
   if (!fits) throw new FeedError(`Program.run: expected '${name}' of shape [${expected}], got [${shape}].`);
 }
-
-/** Wraps plain numbers as a value. */
-export function value(data: TensorData, shape: readonly number[]): Value {
-  return { data, shape };
-}
