@@ -7,7 +7,7 @@
 import type { DecoderConfig, Weights } from '@mobilequant/core';
 import { NonFiniteError, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
-import { type AdamWState, adamW, type Tree } from './adamw.ts';
+import { type AdamW, type AdamWState, adamW, type Tree } from './adamw.ts';
 import { type LayerPrograms, layerPrograms } from './layer-programs.ts';
 import {
   type LayerLearnables,
@@ -73,7 +73,7 @@ export interface LearningStore {
 export interface Learned {
   readonly programs: LayerPrograms;
   readonly learnables: readonly LayerLearnables[];
-  /** Mean loss of each epoch (end to end), or of each layer's last epoch. */
+  /** Mean loss of each epoch (end to end), or of each layer's last epoch; of a resumed run, over the steps that it did. */
   readonly losses: readonly number[];
 }
 
@@ -101,18 +101,24 @@ export class InterruptedError extends Error {
 export interface Session {
   readonly programs: LayerPrograms;
   readonly learnables: readonly LayerLearnables[];
-  readonly optimizer: ReturnType<typeof adamW>;
+  readonly optimizer: AdamW;
   readonly fingerprint: string;
   /** Makes scales usable before a forward pass. */
   prepare(layer: number): void;
-  /** A state to continue from, its parameters already in `learnables`. */
+  /**
+   * A state to continue from, its parameters already in `learnables`.
+   * @throws StateMismatchError for the state of another run.
+   */
   resume(): Promise<LearningState | undefined>;
+  /** The optimizer's moments of some parameters: those of a state, or fresh ones. */
+  moments(tree: Tree, state: LearningState | undefined): AdamWState;
   save(layer: number, step: number, moments: AdamWState): Promise<void>;
   /** Saves if it is time, or if the run was told to stop (and then throws InterruptedError). */
   checkpoint(layer: number, step: number, moments: AdamWState): Promise<void>;
   learningRate(step: number, steps: number): (name: string) => number;
 }
 
+/** Starts a run: programs, parameters at their starting point, an optimizer. */
 export function startSession(
   executor: Executor,
   method: string,
@@ -131,6 +137,7 @@ export function startSession(
   });
   const learnables = Array.from({ length: config.layers }, (_, layer) => programs.learnables(layer));
   const fingerprint = fingerprintOf(method, input, options);
+  const optimizer = adamW();
   let saved = performance.now();
 
   const save = async (layer: number, step: number, { first, second }: AdamWState): Promise<void> => {
@@ -140,7 +147,7 @@ export function startSession(
   return {
     programs,
     learnables,
-    optimizer: adamW(),
+    optimizer,
     fingerprint,
     save,
     prepare(layer) {
@@ -150,14 +157,15 @@ export function startSession(
       const state = await store?.load();
       if (!state) return undefined;
       if (state.fingerprint !== fingerprint) throw new StateMismatchError(fingerprint, state.fingerprint);
-      const current = allParameters(learnables);
-      for (const [name, values] of Object.entries(current)) {
-        const stored = state.parameters[name];
-        if (stored?.length !== values.length)
-          throw new StateMismatchError(`${values.length} values of ${name}`, `${stored?.length ?? 0}`);
-        values.set(stored);
-      }
+      restore(allParameters(learnables), state.parameters);
       return state;
+    },
+    moments(tree, state) {
+      const moments = optimizer.init(tree);
+      if (!state) return moments;
+      restore(moments.first, state.first);
+      restore(moments.second, state.second);
+      return { ...moments, step: state.step };
     },
     async checkpoint(layer, step, moments) {
       if (signal?.aborted) {
@@ -174,16 +182,31 @@ export function startSession(
   };
 }
 
+/** Copies stored values over the current ones. */
+function restore(current: Tree, stored: Tree): void {
+  for (const [name, values] of Object.entries(current)) {
+    const known = stored[name];
+    if (known?.length !== values.length)
+      throw new StateMismatchError(`${values.length} values of ${name}`, `${known?.length ?? 'none'}`);
+    values.set(known);
+  }
+}
+
 /** Parameters of a layer under names that are unique in the model. */
 export const treeOf = (layer: number, { parameters }: LayerLearnables): Tree =>
   Object.fromEntries(Object.entries(parameters).map(([name, { data }]) => [`${layer}/${name}`, data as Float32Array]));
 
+/** Parameters of all layers. */
 export const allParameters = (learnables: readonly LayerLearnables[]): Tree =>
   Object.assign({}, ...learnables.map((layer, i) => treeOf(i, layer)));
 
+/** A layer's gradients under the names of `treeOf`. */
 export const namesIn = (layer: number, gradients: Readonly<Record<string, Float32Array>>): Tree =>
   Object.fromEntries(Object.entries(gradients).map(([name, g]) => [`${layer}/${name}`, g]));
 
+export const mean = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length;
+
+/** @throws NonFiniteError */
 export function checkLoss(loss: number, where: string): void {
   if (!Number.isFinite(loss)) {
     throw new NonFiniteError({

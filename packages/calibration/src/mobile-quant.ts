@@ -4,7 +4,7 @@
  * Forward through the quantized layers keeping only their inputs, the gradient of the loss, then each layer's own
  * gradient from the last to the first, recomputing its forward: memory is one layer's, however deep the model.
  */
-import { createDecoder } from '@mobilequant/core';
+import { createDecoder, type Decoder } from '@mobilequant/core';
 import type { Executor, Value } from '@mobilequant/tracer';
 import type { LayerLearnables } from './learnables.ts';
 import {
@@ -14,6 +14,7 @@ import {
   type Learned,
   type LearningInput,
   type LearningOptions,
+  mean,
   namesIn,
   type Session,
   startSession,
@@ -23,55 +24,53 @@ import { progressOf } from './progress.ts';
 /** Targets are kept for all samples up to this size, and computed again each epoch beyond it. */
 const TARGET_BYTES = 512 * 2 ** 20;
 
-/** Learns `epochs` times over the samples, one step each. */
+/**
+ * Learns `epochs` times over the samples, one step each.
+ *
+ * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rates).
+ */
 export async function learnEndToEnd(
   executor: Executor,
   input: LearningInput,
   options: LearningOptions,
 ): Promise<Learned> {
-  const { samples } = input;
+  const { config, weights, samples } = input;
   const { epochs, extraLoss = false, onProgress } = options;
   const session = startSession(executor, 'end to end', input, options);
   const { programs, learnables, optimizer } = session;
   const tree = allParameters(learnables);
-  const moments = optimizer.init(tree);
-  const state = await session.resume();
-  if (state) {
-    moments.step = state.step;
-    for (const name of Object.keys(tree)) {
-      moments.first[name]?.set(state.first[name] as Float32Array);
-      moments.second[name]?.set(state.second[name] as Float32Array);
-    }
-  }
+  const moments = session.moments(tree, await session.resume());
   const steps = epochs * samples.length;
-  const targetOf = floatTargets(executor, input);
+  const decoder = createDecoder(executor, config, weights);
+  const targetOf = floatTargets(decoder, input);
   const progress = progressOf('end to end', steps, onProgress, moments.step);
   const losses: number[] = [];
-  let total = 0;
+  let epoch: number[] = [];
 
   for (let step = moments.step; step < steps; step++) {
     const sample = samples[step % samples.length] as Int32Array;
-    const { loss, gradients } = await endToEndGradients(
-      session,
-      input,
-      sample,
-      await targetOf(sample),
-      extraLoss ? 2 : 1,
-    );
+    const target = await targetOf(sample);
+    const { loss, gradients } = await endToEndGradients(session, input, sample, target, extraLoss ? 2 : 1);
     checkLoss(loss, `MobileQuant, step ${step}`);
     optimizer.update(tree, gradients, moments, session.learningRate(step, steps));
-    total += loss;
+    epoch.push(loss);
     if ((step + 1) % samples.length === 0) {
-      losses.push(total / samples.length);
-      total = 0;
+      losses.push(mean(epoch));
+      epoch = [];
     }
     progress.step(loss);
     await session.checkpoint(0, step + 1, moments);
   }
+  await decoder.release();
   return { programs, learnables, losses };
 }
 
-/** The loss of one sample and the gradient of every parameter. */
+/**
+ * The loss of one sample, `weight` times the mean squared error, and the gradient of every parameter (`<layer>/<name>`).
+ *
+ * @param target the float model's output of the last block, `[tokens, hidden]`
+ * @returns with the quantized model's, likewise.
+ */
 export async function endToEndGradients(
   { programs, learnables, prepare }: Pick<Session, 'programs' | 'learnables' | 'prepare'>,
   { config, weights }: Pick<LearningInput, 'config' | 'weights'>,
@@ -102,10 +101,9 @@ export async function endToEndGradients(
 
 /** The float model's last hidden state of a sample, `[tokens, hidden]`. */
 function floatTargets(
-  executor: Executor,
-  { config, weights, samples }: LearningInput,
+  decoder: Decoder,
+  { config, samples }: LearningInput,
 ): (sample: Int32Array) => Promise<Float32Array> {
-  const decoder = createDecoder(executor, config, weights);
   const bytes = samples.reduce((sum, sample) => sum + sample.length * config.hidden * 4, 0);
   if (bytes > TARGET_BYTES) return (sample) => decoder.hidden(sample);
   const kept = new Map<Int32Array, Promise<Float32Array>>();

@@ -12,13 +12,18 @@ import {
   type Learned,
   type LearningInput,
   type LearningOptions,
+  mean,
   namesIn,
   startSession,
   treeOf,
 } from './learning.ts';
 import { progressOf } from './progress.ts';
 
-/** Learns every layer in turn, `epochs` times over the samples each. */
+/**
+ * Learns every layer in turn, `epochs` times over the samples each.
+ *
+ * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rates).
+ */
 export async function learnLayerWise(
   executor: Executor,
   input: LearningInput,
@@ -38,7 +43,7 @@ export async function learnLayerWise(
   );
 
   // The hidden states of all samples, float and quantized, at the layer at work.
-  const float = await Promise.all(samples.map((sample) => embedded(weights, config.hidden, sample)));
+  let float: Value[] = await Promise.all(samples.map((sample) => embedded(weights, config.hidden, sample)));
   const quantized: Value[] = [...float];
   const losses: number[] = [];
 
@@ -47,28 +52,23 @@ export async function learnLayerWise(
     const targets: Value[] = [];
     for (const x of float) targets.push(await programs.float(layer, x));
 
-    if (!state || layer >= state.layer) losses.push(await learnLayer(layer, own, targets));
+    if (!state || layer >= state.layer) {
+      const lastEpoch = await learnLayer(layer, own, targets);
+      if (lastEpoch.length > 0) losses.push(mean(lastEpoch));
+    }
 
     session.prepare(layer);
     const stored = await programs.stored(layer, own);
     for (let i = 0; i < samples.length; i++) quantized[i] = await stored(quantized[i] as Value);
-    float.splice(0, float.length, ...(targets as typeof float));
+    float = targets;
   }
   return { programs, learnables, losses };
 
-  async function learnLayer(layer: number, own: LayerLearnables, targets: readonly Value[]): Promise<number> {
+  async function learnLayer(layer: number, own: LayerLearnables, targets: readonly Value[]): Promise<number[]> {
     const tree = treeOf(layer, own);
-    const moments = optimizer.init(tree);
-    let from = 0;
-    if (state && layer === state.layer) {
-      from = moments.step = state.step;
-      for (const name of Object.keys(tree)) {
-        moments.first[name]?.set(state.first[name] as Float32Array);
-        moments.second[name]?.set(state.second[name] as Float32Array);
-      }
-    }
-    let total = 0;
-    for (let step = from; step < steps; step++) {
+    const moments = session.moments(tree, layer === state?.layer ? state : undefined);
+    const lastEpoch: number[] = [];
+    for (let step = moments.step; step < steps; step++) {
       const i = step % samples.length;
       const x = quantized[i] as Value;
       const aims = extraLoss ? [targets[i] as Value, await programs.float(layer, x)] : [targets[i] as Value];
@@ -76,10 +76,10 @@ export async function learnLayerWise(
       const { loss, gradients } = await programs.loss(layer, x, aims, own);
       checkLoss(loss, `OmniQuant, layer ${layer}, step ${step}`);
       optimizer.update(tree, namesIn(layer, gradients), moments, session.learningRate(step, steps));
-      if (step >= steps - samples.length) total += loss;
+      if (step >= steps - samples.length) lastEpoch.push(loss);
       progress.step(loss);
       await session.checkpoint(layer, step + 1, moments);
     }
-    return total / samples.length;
+    return lastEpoch;
   }
 }
