@@ -35,9 +35,10 @@ export function logits(x: tf.Tensor, weights: HeadWeights, config: DecoderConfig
 }
 
 /**
- * `-log softmax(logits)[target]` for each token, `[tokens]`. The target's logit is a product with its own row,
- * so the logits are passed over once and never picked from.
+ * `-log softmax(logits)[target]` for each token, `[tokens]`. Unless the tap changes the logits, the target's is a product with
+ * its own row of the head, so that they are passed over once and never picked from.
  *
+ * @param x `[tokens, hidden]`
  * @param targets int32 `[tokens]`
  */
 export function negativeLogLikelihood(
@@ -48,7 +49,11 @@ export function negativeLogLikelihood(
   tap: Tap = floatTap,
 ): tf.Tensor {
   const { x: input, head } = prepared(x, weights, config, tap);
-  const all = tap.activation('lm_head.output', tf.matMul(input as tf.Tensor2D, head as tf.Tensor2D, false, true));
-  const chosen = rowDot(input, tf.gather(head, targets as tf.Tensor1D));
+  const products = tf.matMul(input as tf.Tensor2D, head as tf.Tensor2D, false, true);
+  const all = tap.activation('lm_head.output', products);
+  const chosen =
+    all === products
+      ? rowDot(input, tf.gather(head, targets as tf.Tensor1D))
+      : rowDot(all, tf.oneHot(targets as tf.Tensor1D, config.vocab));
   return tf.sub(tf.logSumExp(all, -1), tf.reshape(chosen, [-1]));
 }
