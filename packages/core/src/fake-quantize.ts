@@ -11,6 +11,7 @@
  * inside, dy/dscale = (y - x)/scale; outside, dy/dscale = y/scale and dy/doffset = -scale (method of the reference, analytic form).
  */
 import * as tf from '@tensorflow/tfjs';
+import { registerComposite } from './register-composite.ts';
 
 export interface FakeQuantizeAttributes {
   /** 2 to 16. */
@@ -98,28 +99,6 @@ tf.registerGradient({
     return { x: () => dx, scale: () => dscale, offset: () => doffset };
   },
 });
-
-/** Registers a kernel that is a composition of other operations on the backends that compute. */
-export function registerComposite<I extends object, A>(
-  kernelName: string,
-  compute: (inputs: I, attributes: A) => tf.Tensor | tf.Tensor[],
-): void {
-  const tensor = (info: tf.TensorInfo) =>
-    info instanceof tf.Tensor ? info : tf.engine().makeTensorFromTensorInfo(info);
-  for (const backendName of ['cpu', 'wasm', 'webgl', 'webgpu']) {
-    tf.registerKernel({
-      kernelName,
-      backendName,
-      kernelFunc: ({ inputs, attrs }) =>
-        tf.tidy(() => {
-          const tensors = Object.fromEntries(
-            Object.entries(inputs).map(([key, info]) => [key, tensor(info as tf.TensorInfo)]),
-          );
-          return compute(tensors as I, attrs as A);
-        }),
-    });
-  }
-}
 
 registerComposite<Inputs, FakeQuantizeAttributes>('FakeQuantize', forward);
 registerComposite<GradientInputs, FakeQuantizeAttributes>('FakeQuantizeGradient', backward);

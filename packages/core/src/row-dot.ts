@@ -4,7 +4,7 @@
 
 import { lower, rowDot as lowerRowDot } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
-import { registerComposite } from './fake-quantize.ts';
+import { registerComposite } from './register-composite.ts';
 
 type Inputs = Record<'a' | 'b', tf.Tensor>;
 
