@@ -16,6 +16,7 @@ import { learnLayerWise } from './omni-quant.ts';
 import type { OnProgress } from './progress.ts';
 import {
   fuseLearned,
+  needsHeadRanges,
   type QuantizeInput,
   type QuantizeResult,
   quantizeModel,
@@ -83,6 +84,8 @@ export interface PrepareOptions {
   readonly smoothing?: SmoothQuantOptions | false;
   /** Statistics of the float model, if they are known already. */
   readonly statistics?: Statistics;
+  /** Observe the final norm and the head too, for recipes that quantize what passes there. Default false. */
+  readonly head?: boolean;
   readonly onProgress?: OnProgress;
 }
 
@@ -92,10 +95,10 @@ export async function prepareModel(
   checkpointConfig: DecoderConfig,
   weights: Weights,
   calibration: readonly Int32Array[],
-  { smoothing = {}, statistics, onProgress }: PrepareOptions = {},
+  { smoothing = {}, statistics, head = false, onProgress }: PrepareOptions = {},
 ): Promise<PreparedModel> {
   const config = quantizedForm(checkpointConfig);
-  const options = { head: false, ...(onProgress && { onProgress }) };
+  const options = { head, ...(onProgress && { onProgress }) };
   const observed =
     statistics ?? (await collectStatistics(executor, config, cachedWeights(weights), calibration, options));
   if (smoothing === false) return { config, weights, ranges: rangesOf(observed) };
@@ -117,6 +120,7 @@ export async function quantizeBy(
   const groupedHeads = recipe.conventions === 'exact';
   const prepared = await prepareModel(executor, config, weights, calibration, {
     smoothing: method === 'minmax' ? false : { groupedHeads, ...smoothing },
+    head: needsHeadRanges(recipe),
     ...(onProgress && { onProgress }),
   });
   return quantizePrepared(executor, prepared, recipe, method, training, options);

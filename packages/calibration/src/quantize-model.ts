@@ -3,6 +3,7 @@
  */
 import { type DecoderConfig, headName, layerTensorNames, type QuantizedModel, type Weights } from '@mobilequant/core';
 import {
+  decoderSites,
   type Encoding,
   encodingFromRange,
   encodingFromRanges,
@@ -13,6 +14,7 @@ import {
   RecipeError,
   rangesOf,
   resolveRecipe,
+  splitSite,
 } from '@mobilequant/quantizer';
 import { learnedRange } from './learnables.ts';
 import type { Learned } from './learning.ts';
@@ -81,38 +83,20 @@ export async function quantizeModel({
         where: recipe.name,
         expected: `a calibrated range of '${site}'`,
         received: 'none',
-        advice: 'Collect statistics of the same model.',
+        advice: 'Collect statistics of the same model, with its head if the recipe names it.',
       });
     }
   }
   return { model: { config, weights, recipe, encodings }, widened };
 }
 
-const LAYER_SITES = [
-  'input_layernorm.input',
-  'input_layernorm.output',
-  'self_attn.q_proj.output',
-  'self_attn.k_proj.output',
-  'self_attn.v_proj.output',
-  'self_attn.qk_bmm.input',
-  'self_attn.qk_bmm.input2',
-  'self_attn.qk_bmm.output',
-  'self_attn.pv_bmm.input',
-  'self_attn.pv_bmm.input2',
-  'self_attn.pv_bmm.output',
-  'self_attn.o_proj.output',
-  'post_attention_layernorm.input',
-  'post_attention_layernorm.output',
-  'mlp.w1.output',
-  'mlp.w3.output',
-  'mlp.act_fn.input2',
-  'mlp.act_fn.output',
-  'mlp.w2.input',
-  'mlp.w2.output',
-];
+/** The sites of values that the model computes; it has no tap at the embedding. */
+const activationSites = ({ layers }: Pick<DecoderConfig, 'layers'>): string[] =>
+  decoderSites(layers).filter((site) => splitSite(site).port !== 'weight' && !site.startsWith('model.embed_tokens.'));
 
-const activationSites = ({ layers }: DecoderConfig): string[] =>
-  Array.from({ length: layers }, (_, layer) => LAYER_SITES.map((site) => `model.layers.${layer}.${site}`)).flat();
+/** Whether a recipe quantizes the final norm or the head beyond their weights, so that their ranges are needed too. */
+export const needsHeadRanges = (recipe: Recipe): boolean =>
+  activationSites({ layers: 0 }).some((site) => resolveRecipe(recipe)(site));
 
 /** The ranges of a recipe's known sites (a sigmoid's [0, 1]) in place of the calibrated ones. */
 export function withKnownRanges(ranges: ReadonlyMap<string, Range>, recipe: Recipe): Map<string, Range> {

@@ -23,7 +23,11 @@ export interface SmoothQuantOptions {
 
 const FLOOR = 1e-5; // of the weights' maxima and of the scales, as in the reference
 
-/** The smoothed weights: the same float function. */
+/**
+ * The smoothed weights: the same float function.
+ *
+ * @throws Error when a layer is read whose inputs the statistics lack.
+ */
 export function smooth(
   executor: Executor,
   config: DecoderConfig,
@@ -31,7 +35,8 @@ export function smooth(
   statistics: Statistics,
   { alpha = 0.5, variant = 'modified', groupedHeads = true }: SmoothQuantOptions = {},
 ): Weights {
-  const { heads, kvHeads, headDim, ffn } = config;
+  const { heads, kvHeads, headDim } = config;
+  const scalesOut = variant !== 'original' && (heads === kvHeads || groupedHeads);
   return scaledWeights(executor, config, weights, (layer, tensors): LayerScales => {
     const inputOf = (module: string): Float32Array => {
       const site = `model.layers.${layer}.${module}.input`;
@@ -42,31 +47,16 @@ export function smooth(
         );
       return channels.absMax;
     };
-    const scale = (first: string, ...others: string[]): Float32Array =>
-      channelScales(inputOf(first), columnMaxima([first, ...others], tensors), alpha);
+    const scale = (modules: readonly string[], share = (x: Float32Array): Float32Array => x): Float32Array =>
+      channelScales(share(inputOf(modules[0] as string)), share(columnMaxima(modules, tensors)), alpha);
+    const overGroups = (x: Float32Array) => groupMaxima(x, heads / kvHeads, headDim);
 
-    const norms = {
-      qkv: scale('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'),
-      fc1: scale('mlp.w1', 'mlp.w3'),
+    return {
+      qkv: scale(['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj']),
+      fc1: scale(['mlp.w1', 'mlp.w3']),
+      ...(scalesOut && { out: scale(['self_attn.o_proj'], overGroups) }),
+      ...(variant === 'modified' && { fc2: scale(['mlp.w2']) }),
     };
-    if (variant === 'original') return norms;
-    const grouped = heads !== kvHeads;
-    const share = (x: Float32Array) => (grouped ? groupMaxima(x, heads / kvHeads, headDim) : x);
-    const out =
-      !grouped || groupedHeads
-        ? {
-            out: channelScales(
-              share(inputOf('self_attn.o_proj')),
-              share(columnMaxima(['self_attn.o_proj'], tensors)),
-              alpha,
-            ),
-          }
-        : {};
-    const fc2 =
-      variant === 'modified' ? { fc2: channelScales(inputOf('mlp.w2'), columnMaxima(['mlp.w2'], tensors), alpha) } : {};
-    if (fc2.fc2 && fc2.fc2.length !== ffn)
-      throw new Error(`smooth: expected ${ffn} statistics of mlp.w2, got ${fc2.fc2.length}.`);
-    return { ...norms, ...out, ...fc2 };
   });
 }
 
@@ -89,7 +79,7 @@ function columnMaxima(modules: readonly string[], tensors: Values): Float32Array
   return maxima;
 }
 
-/** `[heads * headDim]` → `[kvHeads * headDim]`: the largest over the query heads of a group. */
+/** `[heads * headDim]` → `[kvHeads * headDim]`: the largest over the query heads of a group, of which there are `group`. */
 function groupMaxima(x: Float32Array, group: number, headDim: number): Float32Array {
   const result = new Float32Array(x.length / group);
   x.forEach((value, i) => {
