@@ -153,6 +153,20 @@ describe('transformations', () => {
     expect(parameters['out.scale']?.shape).toEqual([2 * 4]);
   });
 
+  test('shifts are learned where they are exact; the reference shifts through the gate too', () => {
+    const shifted = (conventions: (typeof CONVENTIONS)[number]) =>
+      Object.keys(
+        initialLearnables({}, new Map(), {
+          config: full,
+          conventions,
+          targets: { ...targets, shifts: true },
+          resolve: () => spec,
+        }).parameters,
+      ).filter((name) => name.endsWith('.shift'));
+    expect(shifted('exact')).toEqual(['qkv.shift', 'out.shift', 'fc1.shift']);
+    expect(shifted('reference')).toEqual(['qkv.shift', 'out.shift', 'fc1.shift', 'fc2.shift']);
+  });
+
   test('the reference leaves out what grouped heads would have to share', () => {
     expect(availablePairs(pairs, grouped, 'reference')).toEqual(['qkv', 'fc1', 'fc2']);
     expect(availablePairs(pairs, full, 'reference')).toEqual(pairs);

@@ -11,6 +11,8 @@
  *     LET scale       s, kept above 1e-2 in size                  log s: always positive
  *     LET q ↔ k       free, not equivalent under rotary           one per rotary pair, equivalent
  *     grouped heads   v → o and q ↔ k left out                    shared by the group
+ *     LET shift       norms, v → o, and w3 → w2, which is not     norms and v → o
+ *                     equivalent
  *     LWC symmetric   trains max(|max'|, |min'|), stores          one factor; stores what it trained
  *                     [min', max']
  *     LRL             `<site>.scale`, `<site>.offset`             `<site>.low`, `<site>.high`: log factors on the
@@ -37,7 +39,7 @@ export type Pair = 'qkv' | 'out' | 'qkt' | 'fc1' | 'fc2';
 export interface LearningTargets {
   /** The pairs that LET scales. */
   readonly pairs: readonly Pair[];
-  /** LET shifts too. Only exact where a norm has a bias or v → o; none of the recipes trains them. */
+  /** LET shifts too: where they are exact (norms, v → o), and under reference conventions through the gate. No recipe trains them. */
   readonly shifts: boolean;
   /** LWC. */
   readonly clipping: boolean;
@@ -96,6 +98,10 @@ function pairSize(
   }
 }
 
+/** Through the gate a shift changes the function; q and k have no bias behind the rotary embedding. */
+const hasShift = (pair: Pair, conventions: Conventions): boolean =>
+  pair !== 'qkt' && !(conventions === 'exact' && pair === 'fc2');
+
 const filled = (size: number, value: number, shape: readonly number[] = [size]): Value => ({
   data: new Float32Array(size).fill(value),
   shape,
@@ -127,7 +133,7 @@ export function initialLearnables(
   for (const pair of availablePairs(targets.pairs, config, conventions)) {
     const size = pairSize(pair, config, conventions);
     parameters[`${pair}.scale`] = filled(size, conventions === 'exact' ? 0 : 1);
-    if (targets.shifts && pair !== 'qkt') parameters[`${pair}.shift`] = filled(size, 0);
+    if (targets.shifts && hasShift(pair, conventions)) parameters[`${pair}.shift`] = filled(size, 0);
   }
   if (targets.clipping) {
     for (const [site, shape] of Object.entries(weightShapes)) {
