@@ -66,17 +66,8 @@ async function products(backward: boolean): Promise<() => Promise<unknown>> {
   const values: Values = Object.fromEntries(
     graph.inputs.map(({ name, shape }) => {
       const sizes = shape as number[];
-      return [
-        name,
-        {
-          data: bell(
-            sizes.reduce((a, b) => a * b, 1),
-            1,
-            next,
-          ),
-          shape: sizes,
-        },
-      ];
+      const size = sizes.reduce((a, b) => a * b, 1);
+      return [name, { data: bell(size, 1, next), shape: sizes }];
     }),
   );
   return () => program.run(values);

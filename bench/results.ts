@@ -1,7 +1,8 @@
 /**
  * The table of methods × recipes on one model: perplexity simulated and in integers, error against float, time, memory.
  *
- *     pnpm bench results MODEL IDS.safetensors [--recipes a,b] [--methods a,b] [--epochs n] [--threads n] [--integer] [--out FILE]
+ *     pnpm bench results MODEL IDS.safetensors [--recipes a,b] [--methods a,b] [--epochs n] [--threads n]
+ *         [--variant original|modified|omniquant] [--integer] [--out FILE]
  *
  * IDS holds int32 `[rows, tokens]`: `eval`, `calib`, `train`. Rows are texts of their own; the first token is not scored.
  * Learned rows use `train` in order, batch 1.
@@ -48,7 +49,8 @@ const { positionals, values } = parseArgs({
     out: { type: 'string' },
   },
 });
-const [model, idsFile] = positionals as [string, string];
+const [model, idsFile] = positionals;
+if (!model || !idsFile) throw new Error('bench results: expected MODEL and IDS.safetensors, got one or none.');
 const runtime = nodeRuntime({ threads: Number(values.threads) });
 const checkpoint = await openCheckpoint(model);
 const ids = await readSafetensors(idsFile);
