@@ -109,6 +109,7 @@ export async function fuseLearned(
   { programs, learnables }: Learned,
   { config, weights, recipe, ranges }: Omit<QuantizeInput, 'clipping'>,
 ): Promise<Required<QuantizeInput>> {
+  await programs.release(); // what learning compiled; fusing compiles its own
   const resolve = resolveRecipe(recipe);
   const clipping = new Map<string, Ranges>();
   let added: Record<string, readonly number[]> = {};
