@@ -52,6 +52,7 @@ export { learnLayerWise } from './omni-quant.ts';
 export { type OnProgress, type Progress, progressOf } from './progress.ts';
 export {
   fuseLearned,
+  needsHeadRanges,
   type QuantizeInput,
   type QuantizeResult,
   quantizeModel,

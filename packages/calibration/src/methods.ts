@@ -44,7 +44,6 @@ export interface MethodInput {
 
 export interface MethodOptions extends Partial<LearningOptions> {
   readonly smoothing?: SmoothQuantOptions;
-  readonly onProgress?: OnProgress;
 }
 
 /** The form that an NPU computes: L2 norms in the layers. The final norm keeps its epsilon. */

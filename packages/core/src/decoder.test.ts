@@ -5,10 +5,11 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { block, type KeysValues } from './block.ts';
 import { type DecoderConfig, parseConfig } from './config.ts';
-import { causalMask, createDecoder, languageModel, specsOf } from './decoder.ts';
+import { contextValues, specsOf } from './context.ts';
+import { createDecoder } from './decoder.ts';
+import { languageModel } from './language-model.ts';
 import './fake-quantize.lowering.ts';
 import { simulatedReading } from './reading.ts';
-import { ropeTables } from './rope.ts';
 import { cachedWeights, layerShapes, readLayer, type Weights, weightsFrom } from './weights.ts';
 
 const runtime = nodeRuntime();
@@ -144,12 +145,9 @@ describe('keys and values of the past', () => {
     queryChunk = 0,
   ): Promise<Record<'x' | 'keys' | 'values', Value>> {
     const count = to - from;
-    const { cos, sin } = ropeTables(config, count, from);
     const given = {
+      ...contextValues(config, count, from),
       x: { data: await weights.readRows('model.embed_tokens.weight', tokens.subarray(from, to)), shape: [count, 16] },
-      cos: { data: cos, shape: [count, config.headDim] },
-      sin: { data: sin, shape: [count, config.headDim] },
-      mask: { data: causalMask(count, from), shape: [1, count, to] },
     };
     const program = await runtime.program(
       (inputs) => {

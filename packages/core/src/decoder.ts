@@ -4,57 +4,16 @@
  * All blocks have the same graph: it is traced and compiled once and fed each layer's weights, so that one block's
  * intermediates are in memory at a time, however deep the model.
  */
-import { type Executor, type Program, programCache, type Value, type Values } from '@mobilequant/tracer';
+import { type Executor, type Program, programCache } from '@mobilequant/tracer';
 import { block } from './block.ts';
 import type { DecoderConfig } from './config.ts';
+import { contextCache, specsOf } from './context.ts';
 import * as head from './head.ts';
-import type { LanguageModel } from './language-model.ts';
 import { floatReading, type Reading } from './reading.ts';
-import { ropeTables } from './rope.ts';
 import { headName, layerShapes, readLayer, type Weights } from './weights.ts';
-
-/** What a masked score gets: float32's lowest, so that no probability is left. */
-export const MASKED: number = -3.4028234663852886e38;
 
 /** Rows of logits computed at once. */
 const HEAD_ROWS = 128;
-
-/** Attention to itself and what came before, `[1, tokens, past + tokens]`. */
-export function causalMask(tokens: number, past = 0): Float32Array {
-  const width = past + tokens;
-  return Float32Array.from({ length: tokens * width }, (_, i) =>
-    i % width > past + Math.floor(i / width) ? MASKED : 0,
-  );
-}
-
-/** The inputs that depend on positions alone. */
-export function contextValues(config: DecoderConfig, tokens: number): Record<'cos' | 'sin' | 'mask', Value> {
-  const { cos, sin } = ropeTables(config, tokens);
-  const shape = [tokens, config.headDim];
-  return {
-    cos: { data: cos, shape },
-    sin: { data: sin, shape },
-    mask: { data: causalMask(tokens), shape: [1, tokens, tokens] },
-  };
-}
-
-/** `contextValues`, computed once for each number of tokens. */
-export function contextCache(config: DecoderConfig): (tokens: number) => ReturnType<typeof contextValues> {
-  const contexts = new Map<number, ReturnType<typeof contextValues>>();
-  return (tokens) => {
-    let found = contexts.get(tokens);
-    if (!found) contexts.set(tokens, (found = contextValues(config, tokens)));
-    return found;
-  };
-}
-
-/** Shapes of float32 values, as `trace` takes them. */
-export function specsOf<const Given extends Values>(
-  values: Given,
-): { readonly [Name in keyof Given]: readonly number[] } {
-  const shapes = Object.entries(values).map(([name, { shape }]) => [name, shape]);
-  return Object.fromEntries(shapes) as { [Name in keyof Given]: readonly number[] };
-}
 
 export interface DecoderOptions {
   readonly reading?: Reading;
@@ -164,17 +123,4 @@ export function createDecoder(
     release: () => programs.release(),
   };
   return decoder;
-}
-
-/** A decoder as a language model. */
-export function languageModel(decoder: Decoder): LanguageModel {
-  return {
-    vocab: decoder.config.vocab,
-    logits: async (tokens) => decoder.logits(await decoder.hidden(tokens)),
-    async negativeLogLikelihood(tokens) {
-      const x = await decoder.hidden(tokens);
-      return decoder.negativeLogLikelihood(x.subarray(0, x.length - decoder.config.hidden), tokens.subarray(1));
-    },
-    release: () => decoder.release(),
-  };
 }

@@ -9,21 +9,12 @@ export {
   type KeysValues,
 } from './block.ts';
 export { ConfigError, type DecoderConfig, parseConfig, type RopeConfig } from './config.ts';
-export {
-  causalMask,
-  contextCache,
-  contextValues,
-  createDecoder,
-  type Decoder,
-  type DecoderOptions,
-  languageModel,
-  MASKED,
-  specsOf,
-} from './decoder.ts';
+export { causalMask, contextCache, contextValues, MASKED, specsOf } from './context.ts';
+export { createDecoder, type Decoder, type DecoderOptions } from './decoder.ts';
 export { deviceForm } from './device-form.ts';
 export { type FakeQuantizeAttributes, fakeQuantize } from './fake-quantize.ts';
 export { type HeadWeights, logits, negativeLogLikelihood } from './head.ts';
-export type { LanguageModel } from './language-model.ts';
+export { type LanguageModel, languageModel } from './language-model.ts';
 export { norm } from './norm.ts';
 export { quantizeAs } from './quantize-as.ts';
 export type { QuantizedModel } from './quantized-model.ts';

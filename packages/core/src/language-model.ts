@@ -1,3 +1,5 @@
+import type { Decoder } from './decoder.ts';
+
 /**
  * The one interface that float, simulated, integer and device models share.
  */
@@ -12,4 +14,17 @@ export interface LanguageModel {
   negativeLogLikelihood?(tokens: Int32Array): Promise<Float32Array>;
   /** Frees sessions and buffers. */
   release?(): Promise<void>;
+}
+
+/** A decoder as a language model. */
+export function languageModel(decoder: Decoder): LanguageModel {
+  return {
+    vocab: decoder.config.vocab,
+    logits: async (tokens) => decoder.logits(await decoder.hidden(tokens)),
+    async negativeLogLikelihood(tokens) {
+      const x = await decoder.hidden(tokens);
+      return decoder.negativeLogLikelihood(x.subarray(0, x.length - decoder.config.hidden), tokens.subarray(1));
+    },
+    release: () => decoder.release(),
+  };
 }
