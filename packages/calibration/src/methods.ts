@@ -7,7 +7,7 @@
  *     mobilequant  + LET, LWC and LRL, end to end
  */
 import { cachedWeights, type DecoderConfig, type Weights } from '@mobilequant/core';
-import { type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
+import { checkRecipe, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import type { LearningTargets, ParameterGroup } from './learnables.ts';
 import type { Learned, LearningInput, LearningOptions } from './learning.ts';
@@ -109,12 +109,17 @@ export async function prepareModel(
   };
 }
 
-/** Quantizes a model by a method. */
+/**
+ * Quantizes a model by a method.
+ *
+ * @throws RecipeError for a recipe that cannot be carried out on this model, before anything is computed.
+ */
 export async function quantizeBy(
   executor: Executor,
   { config, weights, recipe, method, calibration, training = calibration }: MethodInput,
   options: MethodOptions = {},
 ): Promise<QuantizeResult> {
+  checkRecipe(recipe, config.layers);
   const { smoothing, onProgress } = options;
   const groupedHeads = recipe.conventions === 'exact';
   const prepared = await prepareModel(executor, config, weights, calibration, {

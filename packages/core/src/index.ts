@@ -8,6 +8,7 @@ export {
   block,
   type KeysValues,
 } from './block.ts';
+export { checkedWeights, WeightsError } from './checked-weights.ts';
 export { ConfigError, type DecoderConfig, parseConfig, type RopeConfig } from './config.ts';
 export { causalMask, contextCache, contextValues, MASKED, specsOf } from './context.ts';
 export { createDecoder, type Decoder, type DecoderOptions } from './decoder.ts';

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { type Checkpoint, type DownloadProgress, openCheckpoint, resolveModel } from '@mobilequant/checkpoint/node';
-import { type DecoderConfig, parseConfig, type Weights } from '@mobilequant/core';
+import { checkedWeights, type DecoderConfig, parseConfig, type Weights } from '@mobilequant/core';
 
 /** A float model, its tensors still on disk. */
 export interface Model {
@@ -19,7 +19,11 @@ export interface ReadModelOptions {
   readonly onProgress?: (progress: DownloadProgress) => void;
 }
 
-/** Opens a model by its directory or, if there is none, by its name on the Hugging Face hub. */
+/**
+ * Opens a model by its directory or, if there is none, by its name on the Hugging Face hub.
+ *
+ * @throws CheckpointError, FormatError, ConfigError or WeightsError for what is not there, not in order, or not covered.
+ */
 export async function readModel(
   nameOrDirectory: string,
   { directory = '.', onProgress }: ReadModelOptions = {},
@@ -30,5 +34,6 @@ export async function readModel(
     await resolveModel(local ? path : nameOrDirectory, onProgress ? { onProgress } : {}),
   );
   const config = parseConfig(checkpoint.config);
-  return { name: local ? basename(path) : nameOrDirectory, config, weights: checkpoint.weights, checkpoint };
+  const weights = checkedWeights(config, checkpoint.weights);
+  return { name: local ? basename(path) : nameOrDirectory, config, weights, checkpoint };
 }

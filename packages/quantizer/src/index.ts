@@ -47,6 +47,7 @@ export { dequantize, type QuantizeOptions, quantize, type SignedLevels, type Uns
 
 // Sites and recipes
 
+export { checkRecipe } from './check-recipe.ts';
 export { matchSite } from './match-site.ts';
 export { describeRecipe, describeSpec, parseRecipe, type RecipeJson, recipeToJson } from './parse-recipe.ts';
 export type { Recipe, ResolveSite, Rule } from './recipe.ts';
