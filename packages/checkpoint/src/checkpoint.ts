@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CheckpointWeights, openWeights } from './checkpoint-weights.ts';
-import { CheckpointError } from './errors.ts';
+import { CheckpointError, FormatError } from './errors.ts';
 import type { JsonObject } from './json.ts';
 import { readJson, readJsonIfThere } from './read-json.ts';
 import { createTokenizer, type Tokenizer } from './tokenizer.ts';
@@ -39,7 +39,7 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
   };
 }
 
-/** Reads `tokenizer.json` and what its companions say about special tokens. Throws a `CheckpointError` if there is none. */
+/** Reads `tokenizer.json` and what its companions say about special tokens. Throws a `CheckpointError` if there is none, a `FormatError` for one that is not in order. */
 export async function readTokenizer(directory: string): Promise<Tokenizer> {
   const definition = await readJsonIfThere(join(directory, 'tokenizer.json'));
   if (!definition) {
@@ -53,7 +53,13 @@ export async function readTokenizer(directory: string): Promise<Tokenizer> {
   }
   const special = await readJsonIfThere(join(directory, 'special_tokens_map.json'));
   const config = await readJsonIfThere(join(directory, 'tokenizer_config.json'));
-  return createTokenizer(definition, { ...special, ...config });
+  try {
+    return createTokenizer(definition, { ...special, ...config });
+  } catch (cause) {
+    const received = `another (${(cause as Error).message})`;
+    const expected = 'a tokenizer that can be read';
+    throw new FormatError({ file: join(directory, 'tokenizer.json'), where: 'file', expected, received }, { cause });
+  }
 }
 
 async function filesOf(directory: string): Promise<string[]> {

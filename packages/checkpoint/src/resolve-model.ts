@@ -53,7 +53,7 @@ export async function resolveModel(nameOrDirectory: string, options: ResolveMode
     throw new CheckpointError({
       directory: nameOrDirectory,
       expected: 'a model directory, or the name of a model on the hub',
-      received: 'no such directory, and not a name of the form org/model',
+      received: (await exists(nameOrDirectory)) ? 'a file' : 'no such directory, and not a name of the form org/model',
       cure: 'Check the path.',
     });
   }
@@ -152,6 +152,12 @@ async function save(blob: Blob, path: string, file: ListFileEntry, onBytes: (byt
 
 const defaultCache = (): string =>
   join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'mobilequant', 'models');
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
 
 async function isDirectory(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
