@@ -6,6 +6,7 @@ import { evaluate } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
 import { quantize } from './commands/quantize.ts';
 import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
+import { toolVersion } from './version.ts';
 
 const COMMANDS: readonly Command[] = [quantize, evaluate, exportCommand, all];
 
@@ -29,6 +30,10 @@ export async function runCommandLine(args: readonly string[], surroundings: Surr
     if (name === undefined) throw new UsageError(`expected a command.\n\n${overview()}`);
     if (name === '--help' || name === '-h' || name === 'help') {
       print(overview());
+      return OK;
+    }
+    if (name === '--version') {
+      print(toolVersion());
       return OK;
     }
     const command = COMMANDS.find((candidate) => candidate.name === name);

@@ -32,7 +32,7 @@ export const flag = (help: string): Option<boolean> => ({ help, read: (texts) =>
 export function text(value: string, help: string): Option<string>;
 export function text<D>(value: string, help: string, otherwise: D): Option<string | D>;
 export function text(value: string, help: string, ...otherwise: unknown[]): Option<unknown> {
-  return single(value, help, otherwise, (given) => given);
+  return single(value, help, otherwise, (given, name) => notEmpty(given, value, name));
 }
 
 /** One or more texts, or none. */
@@ -40,15 +40,20 @@ export const texts = (value: string, help: string): Option<readonly string[]> =>
   value,
   help,
   many: true,
-  read: (given) => given,
+  read: (given, name) => given.map((text) => notEmpty(text, value, name)),
 });
 
 /** One or more texts. */
-export const someTexts = (value: string, help: string): Option<readonly string[]> => ({
-  ...texts(value, help),
-  read: (given, name) =>
-    given.length > 0 ? given : fail(`${name}: expected ${value}, got nothing. It must be given.`),
-});
+export const someTexts = (value: string, help: string): Option<readonly string[]> => {
+  const { read, ...option } = texts(value, help);
+  return { ...option, read: (given, name) => (given.length > 0 ? read(given, name) : fail(missing(value, name))) };
+};
+
+const missing = (value: string, name: string): string => `${name}: expected ${value}, got nothing. It must be given.`;
+
+/** An empty path would be the folder one is in: most likely a variable that was not set. */
+const notEmpty = (text: string, value: string, name: string): string =>
+  text === '' ? fail(`${name}: expected ${value}, got an empty text.`) : text;
 
 /** A whole number from `least` up; see `text` for `otherwise`. */
 export function integer(value: string, help: string, least: number): Option<number>;
@@ -106,9 +111,7 @@ function single<T>(
     read(given, name) {
       if (given.length > 1) fail(`${name}: expected one value, got ${given.length}.`);
       if (given[0] !== undefined) return read(given[0], name);
-      return otherwise.length > 0
-        ? (otherwise[0] as T)
-        : fail(`${name}: expected ${value}, got nothing. It must be given.`);
+      return otherwise.length > 0 ? (otherwise[0] as T) : fail(missing(value, name));
     },
   };
 }
@@ -143,6 +146,9 @@ export function readArguments<O extends Options>(
     fail(`expected ${positionals.join(' ') || 'options only'}, got '${others[positionals.length]}' too.`);
   if (others.length < positionals.length)
     fail(`expected ${positionals[others.length]} before the options, got nothing.`);
+  others.forEach((text, i) => {
+    notEmpty(text, positionals[i] as string, 'before the options');
+  });
   const values = Object.entries(options).map(([name, option]) => [
     name,
     option.read(given.get(name) ?? [], `--${name}`),
@@ -163,14 +169,10 @@ function tokensOf(args: readonly string[], options: Options) {
     const { code = '', message } = error as NodeJS.ErrnoException;
     if (!code.startsWith('ERR_PARSE_ARGS')) throw error;
     const unknown = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION';
+    if (!unknown) return fail(message.replaceAll('\n', ' ').replace(/\.?$/, '.'));
     const [sentence = message] = message.split(/\.(?:\s|$)|\n/);
-    return fail(
-      unknown
-        ? `${sentence}. Options: ${Object.keys(options)
-            .map((name) => `--${name}`)
-            .join(', ')}.`
-        : `${sentence}.`,
-    );
+    const names = Object.keys(options).map((name) => `--${name}`);
+    return fail(`${sentence}. Options: ${names.join(', ')}.`);
   }
 }
 

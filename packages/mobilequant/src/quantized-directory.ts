@@ -2,7 +2,6 @@
  * A quantized model as a directory: a Hugging Face model directory with the transformed float weights, the same function as the
  * model that it comes from, and `quantization.json`: which sites are quantized, with which scales and zero points, and how that came about.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Checkpoint,
@@ -11,8 +10,24 @@ import {
   readJsonIfThere,
   writeCheckpoint,
 } from '@mobilequant/checkpoint/node';
-import { type DecoderConfig, headName, parseConfig, type QuantizedModel, type Weights } from '@mobilequant/core';
-import { encodingsFromJson, encodingsToJson, groupCount, parseRecipe, recipeToJson } from '@mobilequant/quantizer';
+import {
+  checkedWeights,
+  type DecoderConfig,
+  headName,
+  parseConfig,
+  type QuantizedModel,
+  type Weights,
+} from '@mobilequant/core';
+import {
+  decoderSites,
+  encodingsFromJson,
+  encodingsToJson,
+  groupCount,
+  parseRecipe,
+  recipeToJson,
+  resolveRecipe,
+} from '@mobilequant/quantizer';
+import { toolVersion } from './version.ts';
 
 /** The file beside `config.json`. */
 export const QUANTIZATION_FILE = 'quantization.json';
@@ -86,7 +101,7 @@ export async function readQuantized(directory: string): Promise<QuantizedModel &
       directory,
       `a quantized model with ${QUANTIZATION_FILE}`,
       'a float model',
-      'Run `mobilequant quantize` first.',
+      'Run `mobilequant quantize` first; as it is, it has only the form float.',
     );
   }
   if (json['format'] !== FORMAT) {
@@ -100,13 +115,30 @@ export async function readQuantized(directory: string): Promise<QuantizedModel &
   const config = { ...parseConfig(checkpoint.config), ...formOf(json['form'], directory) };
   const model = {
     config,
-    weights: checkpoint.weights,
-    recipe: parseRecipe(json['recipe']),
-    encodings: encodingsFromJson(json['encodings']),
+    weights: checkedWeights(config, checkpoint.weights),
+    ...inOrder(directory, () => ({
+      recipe: parseRecipe(json['recipe']),
+      encodings: encodingsFromJson(json['encodings']),
+    })),
     checkpoint,
   };
+  checkSites(model, directory);
   checkGroups(model, directory);
   return model;
+}
+
+function inOrder<T>(directory: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const fault = (cause as Error).message;
+    throw new QuantizedDirectoryError(
+      directory,
+      `${QUANTIZATION_FILE} in order`,
+      `a fault (${fault})`,
+      'Quantize again.',
+    );
+  }
 }
 
 /** Bytes of a quantized model's tensors, by arithmetic. */
@@ -147,6 +179,25 @@ function formOf(json: JsonValue | undefined, directory: string): Form {
   return given as unknown as Form;
 }
 
+/** Encodings must be those of the recipe's sites: one of another would be passed over, one that is not there leaves its site in float. */
+function checkSites({ config, recipe, encodings }: QuantizedModel, directory: string): void {
+  const resolve = resolveRecipe(recipe);
+  const quantized = decoderSites(config.layers).filter(
+    (site) => !site.startsWith('model.embed_tokens.') && resolve(site),
+  );
+  const missing = quantized.find((site) => !encodings.has(site));
+  const other = [...encodings.keys()].find((site) => !quantized.includes(site));
+  if (missing === undefined && other === undefined) return;
+  throw new QuantizedDirectoryError(
+    directory,
+    missing
+      ? `an encoding of '${missing}' in ${QUANTIZATION_FILE}`
+      : `only sites of its recipe in ${QUANTIZATION_FILE}`,
+    other ? `'${other}'` : 'none',
+    'Quantize again.',
+  );
+}
+
 /** Encodings must have as many scales as the weights beside them have groups. */
 function checkGroups({ weights, encodings }: QuantizedModel, directory: string): void {
   for (const name of weights.names()) {
@@ -163,11 +214,4 @@ function checkGroups({ weights, encodings }: QuantizedModel, directory: string):
       );
     }
   }
-}
-
-function toolVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  return version;
 }

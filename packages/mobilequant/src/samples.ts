@@ -116,21 +116,29 @@ async function readSource(file: string, tokenizer: () => Promise<Tokenizer>): Pr
 }
 
 async function readText(file: string): Promise<string> {
-  const extension = extname(file);
+  const extension = extname(file).toLowerCase();
   const advice = 'Give a text (.txt, .raw, .md), documents (.jsonl), or ids (FILE.safetensors:NAME).';
   if (!['.txt', '.raw', '.md', '.jsonl'].includes(extension)) {
-    throw new SampleError(basename(file), 'a file that holds text', `'${extension}'`, advice);
-  }
-  const content = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     throw new SampleError(
-      file,
-      'a file',
-      cause.code === 'ENOENT' ? 'no such file' : String(cause.code),
-      'Check the path.',
-      { cause },
+      basename(file),
+      'a file that holds text',
+      extension ? `'${extension}'` : 'a name without an extension',
+      advice,
     );
-  });
+  }
+  const bytes = await readFile(file).catch((cause: NodeJS.ErrnoException) => unreadable(file, cause));
+  let content: string;
+  try {
+    content = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new SampleError(file, 'a text in UTF-8', 'other bytes', 'Convert it.', { cause });
+  }
   return extension === '.jsonl' ? documentsOf(content, file).join('\n\n') : content;
+}
+
+function unreadable(file: string, cause: NodeJS.ErrnoException): never {
+  const received = cause.code === 'ENOENT' ? 'no such file' : String(cause.code ?? cause.message);
+  throw new SampleError(file, 'a file', received, 'Check the path.', { cause });
 }
 
 function documentsOf(content: string, file: string): string[] {
@@ -153,15 +161,19 @@ function documentsOf(content: string, file: string): string[] {
 }
 
 async function readRows(file: string, name: string): Promise<Int32Array[]> {
-  const { header, readStored } = await openSafetensors(file);
+  const { header, readStored } = await openSafetensors(file).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === undefined) throw cause; // a file that is not in order says so itself
+    return unreadable(file, cause);
+  });
   const entry = header.tensors.get(name);
+  const names = [...header.tensors.keys()];
   if (entry?.dtype !== 'int32' || entry.shape.length !== 2) {
     const received = entry ? `${entry.dtype} [${entry.shape.join(', ')}]` : 'none';
     throw new SampleError(
       basename(file),
       `an int32 matrix '${name}'`,
       received,
-      `The file has ${[...header.tensors.keys()].join(', ')}.`,
+      `The file has ${names.slice(0, 8).join(', ')}${names.length > 8 ? ', …' : ''}.`,
     );
   }
   const ids = (await readStored(name)) as Int32Array;

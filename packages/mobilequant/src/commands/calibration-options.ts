@@ -72,6 +72,7 @@ export async function samplesFor(
       () => checkpoint.tokenizer(),
     );
   const source = await read(calibration);
+  const even = evenSamples(source, { samples, tokens });
   if (source.kind === 'text' && source.tokens.length < samples * tokens) {
     surroundings.report(
       `The calibration text has ${source.tokens.length} tokens, fewer than ${samples} × ${tokens}: samples overlap.`,
@@ -81,7 +82,7 @@ export async function samplesFor(
   if (longest > config.maxPositions)
     surroundings.report(`Samples of ${longest} tokens are longer than the model's ${config.maxPositions} positions.`);
   return {
-    calibration: evenSamples(source, { samples, tokens }),
+    calibration: even,
     training: randomSamples(learn.length > 0 ? await read(learn) : source, {
       samples: learnSamples,
       tokens: learnTokens,
