@@ -4,9 +4,14 @@ import { runCommandLine } from './command-line.ts';
 
 const STATUS_SECONDS = 10; // between status lines where one cannot replace another
 
+const ECHO_SECONDS = 0.5; // a package runner may pass on the Ctrl-C that the terminal has sent here already
+
 const stop = new AbortController();
+let stopped = 0;
 process.on('SIGINT', () => {
+  if (stop.signal.aborted && performance.now() - stopped < ECHO_SECONDS * 1000) return;
   if (stop.signal.aborted) process.exit(130);
+  stopped = performance.now();
   write('Stopping after the step at work. Once more to stop at once.\n');
   stop.abort();
 });

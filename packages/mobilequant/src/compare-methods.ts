@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Method, OnProgress } from '@mobilequant/calibration';
 import type { LanguageModel } from '@mobilequant/core';
 import { type PerplexityOptions, perplexity, type Table } from '@mobilequant/evaluator';
-import type { Recipe } from '@mobilequant/quantizer';
+import { checkRecipe, type Recipe, RecipeError } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { exportDirectory } from './export-directory.ts';
 import { exportedModel, floatModel, ONNX_FILE, simulatedModel } from './forms.ts';
@@ -48,13 +48,19 @@ export interface MethodComparison {
   readonly results: readonly MethodResult[];
 }
 
-/** Writes `directory/RECIPE-METHOD` for each recipe and method, and measures what is there. */
+/**
+ * Writes `directory/RECIPE-METHOD` for each recipe and method, and measures what is there.
+ *
+ * @throws RecipeError for recipes that do not fit the model, or whose names cannot be those of directories, each of its own.
+ */
 export async function compareMethods(
   runtime: Runtime,
   directory: string,
   { model, recipes, methods, text, window, ...samples }: CompareMethodsInput,
   { onStage, ...options }: CompareMethodsOptions = {},
 ): Promise<MethodComparison> {
+  checkNames(recipes);
+  for (const recipe of recipes) checkRecipe(recipe, model.config.layers);
   const measure = async (stage: string, open: () => LanguageModel | Promise<LanguageModel>): Promise<number> => {
     onStage?.(`${stage}: perplexity`);
     const opened = await open();
@@ -88,6 +94,16 @@ export async function compareMethods(
     }
   }
   return { float, results };
+}
+
+function checkNames(recipes: readonly Recipe[]): void {
+  const names = recipes.map(({ name }) => name);
+  const path = names.find((name) => /[/\\:\0]|^\./.test(name));
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (path === undefined && twice === undefined) return;
+  const expected = path === undefined ? 'a name of its own for each' : 'a name that a directory can have';
+  const received = path === undefined ? `'${twice}' twice` : `'${path}'`;
+  throw new RecipeError({ where: 'recipes', expected, received, advice: 'Rename it in its file.' });
 }
 
 async function weightBytes({

@@ -1,8 +1,10 @@
 /** From a quantized directory to what a target runs. */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type ExportFile, type ExportTarget, onnxTarget } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
+import { ONNX_FILE } from './forms.ts';
+import { checkOutput } from './output-directory.ts';
 import { readQuantized } from './quantized-directory.ts';
 
 /** What an exported model needs to read and write text. */
@@ -15,8 +17,9 @@ export interface ExportDirectoryOptions {
 }
 
 /**
- * Exports the quantized model in a directory, with its tokenizer, to another.
+ * Exports the quantized model in a directory, with its tokenizer, to another (or beside itself).
  *
+ * @throws QuantizedDirectoryError when there is no quantized model, or something else where it is to be written.
  * @returns bytes of each file that was written
  */
 export async function exportDirectory(
@@ -25,6 +28,8 @@ export async function exportDirectory(
   { target = onnxTarget, tokens }: ExportDirectoryOptions = {},
 ): Promise<Map<string, number>> {
   const model = await readQuantized(from);
+  if (resolve(to) !== resolve(from))
+    await checkOutput(to, (entries) => entries.includes(ONNX_FILE), 'an exported model');
   const files = await target.export(model, tokens === undefined ? {} : { tokens });
   const companions = TOKENIZER_FILES.filter((name) => model.checkpoint.files.includes(name));
   const tokenizer = companions.map(

@@ -45,6 +45,7 @@ export async function openForm(
   form: Form,
   options: FormOptions,
 ): Promise<LanguageModel> {
+  if (form !== 'integer') checkHasWeights(directory, form);
   switch (form) {
     case 'float':
       return floatModel(runtime, await readModel(directory));
@@ -61,6 +62,17 @@ export async function openForm(
         'Run `mobilequant quantize` first.',
       );
   }
+}
+
+/** Only the integer form is left in an exported directory. */
+function checkHasWeights(directory: string, form: Form): void {
+  if (existsSync(join(directory, 'config.json')) || !existsSync(join(directory, ONNX_FILE))) return;
+  throw new QuantizedDirectoryError(
+    directory,
+    `a model directory for the form ${form}`,
+    'an exported one',
+    'Ask for the form integer, or give the directory that it was exported from.',
+  );
 }
 
 /** A float model, run block by block. */

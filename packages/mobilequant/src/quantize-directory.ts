@@ -1,11 +1,11 @@
 /** From a float model to a quantized directory, by one method; what learning is in the middle of lies in that directory too. */
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Method, type OnProgress, quantizeBy, type SmoothQuantOptions } from '@mobilequant/calibration';
 import type { JsonValue } from '@mobilequant/checkpoint/node';
-import type { Recipe } from '@mobilequant/quantizer';
+import { checkRecipe, type Recipe } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { learningFile } from './learning-file.ts';
+import { checkOutput } from './output-directory.ts';
 import {
   type ModelSizes,
   QUANTIZATION_FILE,
@@ -54,7 +54,7 @@ export interface QuantizedDirectory {
  * Quantizes a model and writes it.
  *
  * @throws QuantizedDirectoryError when the directory holds something else, or the state of an unfinished run without `resume`;
- *   LearningFileError or StateMismatchError for a state that is damaged or another run's. Nothing is overwritten then.
+ *   RecipeError for a recipe that does not fit the model; LearningFileError or StateMismatchError for a state that is damaged or another run's. Nothing is overwritten then.
  */
 export async function quantizeDirectory(
   runtime: Runtime,
@@ -72,11 +72,13 @@ export async function quantizeDirectory(
 ): Promise<QuantizedDirectory> {
   const start = performance.now();
   const store = learningFile(join(directory, LEARNING_FILE));
-  await checkOutput(directory);
-  if (resume)
+  await checkOutput(directory, isOurs, 'a quantized model');
+  checkRecipe(recipe, model.config.layers);
+  const learns = method === 'omniquant' || method === 'mobilequant';
+  if (resume && learns)
     await store.load(); // a damaged state is found before anything is computed
   else if (await store.exists()) {
-    const advice = 'Resume it, delete that file, or choose another directory.';
+    const advice = `${learns ? 'Resume it' : 'Resume it by its own method'}, delete that file, or choose another directory.`;
     throw new QuantizedDirectoryError(directory, 'no unfinished run', LEARNING_FILE, advice);
   }
 
@@ -86,7 +88,6 @@ export async function quantizeDirectory(
     { config, weights, recipe, method, calibration, ...(training && { training }) },
     { epochs, smoothing, store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) },
   );
-  const learns = method === 'omniquant' || method === 'mobilequant';
   const options = {
     calibration: `${calibration.length} × ${calibration[0]?.length ?? 0} tokens`,
     ...(learns && {
@@ -101,24 +102,7 @@ export async function quantizeDirectory(
   return { directory, sizes: sizesOf(quantized), widened, seconds: (performance.now() - start) / 1000 };
 }
 
-/** A directory that is new, empty, or ours; found out before hours of work, not after. */
-async function checkOutput(directory: string): Promise<void> {
-  const entries = await readdir(directory).catch((error: NodeJS.ErrnoException): string[] => {
-    if (error.code === 'ENOENT') return [];
-    throw new QuantizedDirectoryError(
-      directory,
-      'a directory to write to',
-      error.code ?? error.message,
-      'Choose another.',
-    );
-  });
-  const ours = entries.includes(QUANTIZATION_FILE) || entries.includes(LEARNING_FILE);
-  if (entries.every((entry) => entry.startsWith(`.${LEARNING_FILE}.`)) || ours) return;
-  const received = entries.slice(0, 5).join(', ') + (entries.length > 5 ? ', …' : '');
-  throw new QuantizedDirectoryError(
-    directory,
-    'a new or empty directory, or one with a quantized model',
-    received,
-    'Choose another.',
-  );
-}
+const isOurs = (entries: readonly string[]): boolean =>
+  entries.includes(QUANTIZATION_FILE) ||
+  entries.includes(LEARNING_FILE) ||
+  entries.every((entry) => entry.startsWith(`.${LEARNING_FILE}.`)); // a first save that was cut off

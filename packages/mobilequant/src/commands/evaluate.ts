@@ -11,12 +11,14 @@ import {
   siteSignalToNoise,
   windowsOf,
 } from '@mobilequant/evaluator';
+import { NonFiniteError } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
 import { FORMS, openForm } from '../forms.ts';
 import { choice, flag, integer, text } from '../options.ts';
 import { duration } from '../progress.ts';
 import { readQuantized } from '../quantized-directory.ts';
+import { readModel } from '../read-model.ts';
 import { allTokens, readTokens } from '../samples.ts';
 
 const options = {
@@ -62,17 +64,28 @@ export const evaluate: Command = command({
     };
 
     const model = await openForm(runtime, directory, form, { tokens, fused });
+    // What is asked for beside is looked for now, not after minutes of measuring.
+    const other = compare === 'none' ? undefined : await openForm(runtime, directory, compare, { tokens, fused });
+    if (layers || sites) await readQuantized(directory);
+    if (form !== 'integer') {
+      const { maxPositions } = (await readModel(directory)).config;
+      if (tokens > maxPositions)
+        report(`Windows of ${tokens} tokens are longer than the model's ${maxPositions} positions.`);
+    }
     const { missingWindows, ...result } = await perplexity(model, text, {
       ...range,
       ...(tokenizer && { decode: (ids) => tokenizer.decode(ids) }),
       onWindow: (_, done, total) => onWindow(form)(done, total),
     });
+    if (Number.isNaN(result.tokenPerplexity)) {
+      const advice = 'Look for values in its weights that are not finite.';
+      throw new NonFiniteError({ where: `${name}, ${form}`, expected: 'a perplexity', received: 'NaN', advice });
+    }
     if (missingWindows > 0) {
       report(`The text has ${parts.length} windows of ${tokens} tokens, ${missingWindows} fewer than asked for.`);
     }
     let comparison: Comparison | undefined;
-    if (compare !== 'none') {
-      const other = await openForm(runtime, directory, compare, { tokens, fused });
+    if (other) {
       comparison = await compareModels(other, model, text, { ...range, onWindow: onWindow(`against ${compare}`) });
       await other.release?.();
     }
