@@ -17,7 +17,7 @@ export interface IntegerKernels {
 
 /**
  * The form of an exported graph that ONNX Runtime runs in integers: 4-bit weights unpacked to bytes, products of bytes
- * as MatMulIntegerToFloat. The same values as the graph's, with exact sums.
+ * as MatMulIntegerToFloat, of 16-bit inputs byte by byte. The same values as the graph's, with exact sums.
  */
 export const integerForm = (graph: Graph): Graph => prune(integerProducts(fuseTransposes(unpackInt4(graph))));
 
@@ -26,9 +26,13 @@ export function integerKernels(graph: Graph): IntegerKernels {
   const form = unpackInt4(graph);
   const types = typesOf(form);
   const producers = new Map(form.nodes.map((node): [string, Node] => [node.outputs[0] as string, node]));
-  const whole = new Set(
-    integerForm(graph).nodes.flatMap((node) => (node.op === 'MatMulIntegerToFloat' ? node.outputs : [])),
-  );
+  const run = integerForm(graph).nodes;
+  const products = new Set(run.flatMap((node) => (node.op === 'MatMulIntegerToFloat' ? node.outputs : [])));
+  /** One product, or the sum of two: a 16-bit input is multiplied byte by byte. */
+  const whole = new Set([
+    ...products,
+    ...run.flatMap(({ op, inputs, outputs }) => (op === 'Add' && inputs.every((x) => products.has(x)) ? outputs : [])),
+  ]);
   const float: { site: string; reason: string }[] = [];
   let linears = 0;
   for (const node of form.nodes) {
@@ -46,8 +50,6 @@ export function integerKernels(graph: Graph): IntegerKernels {
   function reasonOf(x: Node | undefined, w: Node): string {
     const typeOf = (node: Node) => types.get(node.inputs[0] as string)?.type;
     if (x?.op !== 'DequantizeLinear') return 'the input is not quantized';
-    if (typeOf(x) !== 'uint8')
-      return 'the input has 16 bits, for which ONNX Runtime has no integer kernel on processors';
     if (typeOf(w) !== 'int8') return 'the weight has more than 8 bits';
     return 'the weight has a scale for each group';
   }

@@ -5,9 +5,13 @@
  *     → MatMulIntegerToFloat(x, wᵀ, …)
  *
  * The same value with exact sums; ONNX Runtime runs it with the processor's 8-bit products, three times as fast.
+ *
+ * An x of uint16 is two bytes, and its product the sum of two: x - z = 256 (high - z_high) + (low - z_low). Processors have no
+ * 16-bit product of this kind, and float sums would depend on how a runtime orders them.
  */
 
-import type { Graph, Initializer, Node, TensorType } from '../graph.ts';
+import { elementCode } from '../element-type.ts';
+import type { ElementType, Graph, Initializer, Node, TensorType } from '../graph.ts';
 import { dataOf } from '../serde.ts';
 import { typesOf } from '../types-of.ts';
 
@@ -40,6 +44,35 @@ export function integerProducts(graph: Graph): Graph {
     return name;
   };
 
+  /** A name for a new value beside `beside`. */
+  const emit = (suffix: string, beside: string): string => {
+    const name = freshName(`${beside}.${suffix}`, types);
+    types.set(name, { type: 'float32', shape: [] }); // taken
+    return name;
+  };
+  const constant = (name: string, type: 'float32' | 'int32', value: Float32Array | Int32Array): string => {
+    const full = `integer_products.${name}`;
+    initializers.set(full, { name: full, type, shape: [], data: new Uint8Array(value.buffer) });
+    return full;
+  };
+  const halves = new Map<string, { high: string; low: string }>();
+  /** The bytes of a uint16 value. */
+  const bytesOf = (x: string): { high: string; low: string } => {
+    const done = halves.get(x);
+    if (done) return done;
+    const [wide, shifted, high, low] = ['wide', 'shifted', 'high_byte', 'low_byte'].map((part) => emit(part, x));
+    const bytes = { high: high as string, low: low as string };
+    const cast = (from: string, to: string, type: ElementType) => plain('Cast', [from], to, { to: elementCode(type) });
+    nodes.push(
+      cast(x, wide as string, 'int32'),
+      plain('Div', [wide as string, constant('byte', 'int32', Int32Array.of(256))], shifted as string),
+      cast(shifted as string, bytes.high, 'uint8'),
+      cast(x, bytes.low, 'uint8'), // keeps the low byte
+    );
+    halves.set(x, bytes);
+    return bytes;
+  };
+
   for (const node of graph.nodes) {
     const product = match(node, producers, types);
     if (!product) {
@@ -48,20 +81,49 @@ export function integerProducts(graph: Graph): Graph {
     }
     const [x, xScale, xZero = ''] = product.x.inputs as [string, string, string?];
     const [w, wScale, wZero = ''] = product.w.inputs as [string, string, string?];
-    const inputs = [x, transpose(w, product.wType), xScale, wScale, xZero, wZero];
-    while (inputs.at(-1) === '') inputs.pop();
+    const weight = { w: transpose(w, product.wType), wScale, wZero };
     const title = node.name === undefined ? {} : { name: node.name };
-    nodes.push({
-      ...title,
-      op: 'MatMulIntegerToFloat',
-      domain: 'com.microsoft',
-      inputs,
-      outputs: node.outputs,
-      attributes: {},
-    });
+    const [output] = node.outputs as [string];
+    if (types.get(x)?.type === 'uint8') {
+      nodes.push({ ...title, ...integerProduct({ x, xScale, xZero, ...weight }, output) });
+      continue;
+    }
+    const [high, low] = [emit('high', output), emit('low', output)];
+    const zero = xZero === '' ? { high: '', low: '' } : bytesOf(xZero);
+    const bytes = bytesOf(x);
+    const highScale = emit('high_scale', xScale);
+    nodes.push(
+      plain('Mul', [xScale, constant('two_bytes', 'float32', Float32Array.of(256))], highScale),
+      integerProduct({ x: bytes.high, xScale: highScale, xZero: zero.high, ...weight }, high),
+      integerProduct({ x: bytes.low, xScale, xZero: zero.low, ...weight }, low),
+      { ...title, ...plain('Add', [high, low], output) },
+    );
   }
   return { ...graph, nodes, initializers, values };
 }
+
+interface ProductInputs {
+  readonly x: string;
+  readonly xScale: string;
+  readonly xZero: string;
+  readonly w: string;
+  readonly wScale: string;
+  readonly wZero: string;
+}
+
+function integerProduct({ x, w, xScale, wScale, xZero, wZero }: ProductInputs, output: string): Node {
+  const inputs = [x, w, xScale, wScale, xZero, wZero];
+  while (inputs.at(-1) === '') inputs.pop();
+  return { op: 'MatMulIntegerToFloat', domain: 'com.microsoft', inputs, outputs: [output], attributes: {} };
+}
+
+const plain = (op: string, inputs: readonly string[], output: string, attributes: Node['attributes'] = {}): Node => ({
+  op,
+  domain: '',
+  inputs,
+  outputs: [output],
+  attributes,
+});
 
 interface Product {
   readonly x: Node;
@@ -88,7 +150,7 @@ function match(
   const perRow = rank(w.inputs[1]) === 1 && (axis === 0 || axis === -2);
   const isFloat = types.get(x.inputs[1] ?? '')?.type === 'float32' && types.get(w.inputs[1] ?? '')?.type === 'float32';
   const fits =
-    xType?.type === 'uint8' &&
+    (xType?.type === 'uint8' || xType?.type === 'uint16') &&
     wType?.type === 'int8' &&
     isFloat &&
     isOne(x.inputs[1]) &&

@@ -120,7 +120,7 @@ function product({
   weight?: 'stored' | 'computed';
   gemm?: Record<string, Attribute>;
   axis?: number;
-  x?: 'uint8' | 'int8';
+  x?: 'uint8' | 'int8' | 'uint16';
   bias?: boolean;
 } = {}): Graph {
   const w = initializer('w', 'int8', [4, 3], [1, -2, 3, 4, 5, -6, -127, 0, 127, 9, 8, 7]);
@@ -128,7 +128,7 @@ function product({
   const constants = [
     weight === 'stored' ? w : w0,
     initializer('xs', 'float32', [], [0.5]),
-    initializer('xz', x, [], [7]),
+    initializer('xz', x, [], [x === 'uint16' ? 1000 : 7]),
     initializer('ws', 'float32', [4], [0.25, 0.5, 2, 1]),
     initializer('wz', 'int8', [4], [0, 0, 0, 0]),
     initializer('low', 'int8', [], [-8]),
@@ -156,7 +156,11 @@ async function run(graph: Graph): Promise<number[]> {
     intraOpNumThreads: 1,
     logSeverityLevel: 3,
   });
-  const { y } = await session.run({ x: new ort.Tensor('uint8', Uint8Array.of(0, 255, 7, 100, 3, 90), [2, 3]) });
+  const x =
+    graph.inputs[0]?.type === 'uint16'
+      ? new ort.Tensor('uint16', Uint16Array.of(0, 65535, 7, 256, 1000, 40000), [2, 3])
+      : new ort.Tensor('uint8', Uint8Array.of(0, 255, 7, 100, 3, 90), [2, 3]);
+  const { y } = await session.run({ x });
   await session.release();
   return Array.from(y?.data as Float32Array);
 }
@@ -209,6 +213,42 @@ describe('integerProducts', () => {
       expect(await run(integer)).toEqual(await run(graph));
     },
   );
+
+  test('multiplies 16-bit activations byte by byte, the bytes made once', async () => {
+    const graph = product({ x: 'uint16' });
+    const integer = prune(integerProducts(graph));
+    expect(printGraph(verify(integer))).toMatchInlineSnapshot(`
+      "graph product
+      input x: uint16[2, 3]
+      xs: float32[] = [0.5]
+      xz: uint16[] = [1000]
+      ws: float32[4] = [0.25, 0.5, 2, 1]
+      wz: int8[4] = [0, 0, 0, 0]
+      w.transposed: int8[3, 4]
+      integer_products.byte: int32[] = [256]
+      integer_products.two_bytes: float32[] = [256]
+      xz.wide = Cast(xz) {to: 6}
+      xz.shifted = Div(xz.wide, integer_products.byte)
+      xz.high_byte = Cast(xz.shifted) {to: 2}
+      xz.low_byte = Cast(xz) {to: 2}
+      x.wide = Cast(x) {to: 6}
+      x.shifted = Div(x.wide, integer_products.byte)
+      x.high_byte = Cast(x.shifted) {to: 2}
+      x.low_byte = Cast(x) {to: 2}
+      xs.high_scale = Mul(xs, integer_products.two_bytes)
+      y.high = com.microsoft.MatMulIntegerToFloat(x.high_byte, w.transposed, xs.high_scale, ws, xz.high_byte, wz)
+      y.low = com.microsoft.MatMulIntegerToFloat(x.low_byte, w.transposed, xs, ws, xz.low_byte, wz)
+      y: float32[2, 4] = Add(y.high, y.low)
+      xs.high_scale.1 = Mul(xs, integer_products.two_bytes)
+      y2.high = com.microsoft.MatMulIntegerToFloat(x.high_byte, w.transposed, xs.high_scale.1, ws, xz.high_byte, wz)
+      y2.low = com.microsoft.MatMulIntegerToFloat(x.low_byte, w.transposed, xs, ws, xz.low_byte, wz)
+      y2: float32[2, 4] = Add(y2.high, y2.low)
+      output y: float32[2, 4]
+      output y2: float32[2, 4]
+      "
+    `);
+    expect(await run(integer)).toEqual(await run(graph));
+  });
 
   test.each([
     ['a bias', { bias: true }],
