@@ -10,7 +10,7 @@ import type { ExportFiles } from './export-target.ts';
 
 /**
  * Writes files into a directory, which is made if it is not there. Everything is written under a temporary name beside it
- * first: an interrupted export leaves what was there.
+ * first: an interrupted export leaves what was there. In the end the files are renamed one after another, external data first.
  *
  * @returns bytes of each file that was written, external data included.
  * @throws ExportError for a path that leads out of the directory.
