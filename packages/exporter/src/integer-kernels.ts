@@ -19,7 +19,10 @@ export interface IntegerKernels {
  * The form of an exported graph that ONNX Runtime runs in integers: 4-bit weights unpacked to bytes, products of bytes
  * as MatMulIntegerToFloat, of 16-bit inputs byte by byte. The same values as the graph's, with exact sums.
  */
-export const integerForm = (graph: Graph): Graph => prune(integerProducts(fuseTransposes(unpackInt4(graph))));
+export const integerForm = (graph: Graph): Graph => prune(integerProducts(unpackedForm(graph)));
+
+/** The same before its products are written as such; a runtime does that where they are exact. */
+export const unpackedForm = (graph: Graph): Graph => fuseTransposes(unpackInt4(graph));
 
 /** Counts what {@link integerForm} multiplies in integers. */
 export function integerKernels(graph: Graph): IntegerKernels {

@@ -5,7 +5,7 @@ import type { LanguageModel } from '@mobilequant/core';
 import type { Graph, ValueInfo } from '@mobilequant/graph';
 import type { Runtime, RuntimeOptions, Value } from '@mobilequant/tracer';
 import { ExportError } from './errors.ts';
-import { integerForm } from './integer-kernels.ts';
+import { unpackedForm } from './integer-kernels.ts';
 
 export interface IntegerModelOptions {
   /**
@@ -29,7 +29,7 @@ export async function integerModel(
 ): Promise<LanguageModel> {
   const [length] = shapeOf(graph.inputs, 'input_ids', 1) as [number];
   const [, vocab] = shapeOf(graph.outputs, 'logits', 2) as [number, number];
-  const program = file === undefined ? await runtime.compile(integerForm(graph)) : await runtime.load(file, FUSED);
+  const program = file === undefined ? await runtime.compile(unpackedForm(graph)) : await runtime.load(file, FUSED);
 
   const logits = async (tokens: Int32Array): Promise<Float32Array> => {
     if (tokens.length > length) {

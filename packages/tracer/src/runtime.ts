@@ -4,6 +4,7 @@
 import { encodeModel, type Graph, integerProducts, prune } from '@mobilequant/graph';
 import type { InferenceSession, InferenceSessionFactory, Tensor, TensorConstructor } from 'onnxruntime-common';
 import { FeedError } from './errors.ts';
+import { productsAreExact } from './exact-products.ts';
 import { type InputSpecs, type Traceable, trace } from './trace.ts';
 
 export type TensorData = Float32Array | Int32Array | Uint8Array | Int8Array | Uint16Array | BigInt64Array;
@@ -45,7 +46,7 @@ export interface RuntimeOptions {
   readonly spinning?: boolean;
   /** Reserves all memory of a run at once: faster, but doubles the peak of very large blocks. Default true. */
   readonly memoryPattern?: boolean;
-  /** Multiply in integers where both operands of a linear layer are quantized to 8 bits: the same value, faster. Default true. */
+  /** Multiply in integers where a linear layer's operands are quantized, if that is exact here: the same value, faster. Default true. */
   readonly integerProducts?: boolean;
   /** Lets ONNX Runtime fuse QuantizeLinear / DequantizeLinear around operators. Default false: it would copy each per consumer. */
   readonly fuseQuantization?: boolean;
@@ -63,6 +64,8 @@ export interface Executor {
 export interface Runtime extends Executor {
   readonly options: RuntimeOptions;
   compile(graph: Graph, options?: RuntimeOptions): Promise<Program>;
+  /** Whether integer products are exact here (see `exact-products.ts`); measured once. Where not, products stay in float. */
+  exactIntegerProducts(): Promise<boolean>;
   /** Loads a model from a file (Node) or bytes. */
   load(model: string | Uint8Array, options?: RuntimeOptions): Promise<Program>;
 }
@@ -88,14 +91,21 @@ export function createRuntime(ort: OnnxRuntime, defaults: RuntimeOptions = {}): 
     const session = await createSession(ort, model, { ...defaults, ...options });
     return programOf(ort, session);
   };
+  let exact: Promise<boolean> | undefined;
+  const exactIntegerProducts = (): Promise<boolean> => {
+    exact ??= productsAreExact(async (graph) => load(await encodeModel(graph)));
+    return exact;
+  };
   const compile = async (graph: Graph, options?: RuntimeOptions): Promise<Program> => {
-    const integers = { ...defaults, ...options }.integerProducts ?? true;
+    const wanted = { ...defaults, ...options }.integerProducts ?? true;
+    const integers = wanted && (await exactIntegerProducts());
     return load(await encodeModel(integers ? prune(integerProducts(graph)) : graph), options);
   };
   return {
     options: defaults,
     load,
     compile,
+    exactIntegerProducts,
     program: (fn, specs) => compile(trace(fn, specs)), // a graph has the names of what the function returns
   };
 }

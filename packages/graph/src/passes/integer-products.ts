@@ -30,10 +30,18 @@ export function integerProducts(graph: Graph): Graph {
   const transposed = new Map<string, string>();
   const nodes: Node[] = [];
 
+  const taken = new Set(types.keys());
+  /** A new name for a value made of another. */
+  const nameFor = (value: string, part: string): string => {
+    const name = freshName(`${value}.${part}`, taken);
+    taken.add(name);
+    return name;
+  };
+
   const transpose = (weight: string, type: TensorType): string => {
     const done = transposed.get(weight);
     if (done !== undefined) return done;
-    const name = freshName(`${weight}.transposed`, types);
+    const name = nameFor(weight, 'transposed');
     const shape = type.shape.toReversed();
     const initializer = graph.initializers.get(weight);
     if (initializer) initializers.set(name, transposedInitializer(initializer, name));
@@ -44,12 +52,6 @@ export function integerProducts(graph: Graph): Graph {
     return name;
   };
 
-  /** A name for a new value beside `beside`. */
-  const emit = (suffix: string, beside: string): string => {
-    const name = freshName(`${beside}.${suffix}`, types);
-    types.set(name, { type: 'float32', shape: [] }); // taken
-    return name;
-  };
   const constant = (name: string, type: 'float32' | 'int32', value: Float32Array | Int32Array): string => {
     const full = `integer_products.${name}`;
     initializers.set(full, { name: full, type, shape: [], data: new Uint8Array(value.buffer) });
@@ -60,17 +62,28 @@ export function integerProducts(graph: Graph): Graph {
   const bytesOf = (x: string): { high: string; low: string } => {
     const done = halves.get(x);
     if (done) return done;
-    const [wide, shifted, high, low] = ['wide', 'shifted', 'high_byte', 'low_byte'].map((part) => emit(part, x));
-    const bytes = { high: high as string, low: low as string };
+    const [wide, shifted] = [nameFor(x, 'wide'), nameFor(x, 'shifted')];
+    const bytes = { high: nameFor(x, 'high_byte'), low: nameFor(x, 'low_byte') };
     const cast = (from: string, to: string, type: ElementType) => plain('Cast', [from], to, { to: elementCode(type) });
     nodes.push(
-      cast(x, wide as string, 'int32'),
-      plain('Div', [wide as string, constant('byte', 'int32', Int32Array.of(256))], shifted as string),
-      cast(shifted as string, bytes.high, 'uint8'),
+      cast(x, wide, 'int32'),
+      plain('Div', [wide, constant('byte', 'int32', Int32Array.of(256))], shifted),
+      cast(shifted, bytes.high, 'uint8'),
       cast(x, bytes.low, 'uint8'), // keeps the low byte
     );
     halves.set(x, bytes);
     return bytes;
+  };
+
+  const highScales = new Map<string, string>();
+  /** The scale of high bytes: 256 of a value's own. */
+  const highScaleOf = (scale: string): string => {
+    const done = highScales.get(scale);
+    if (done !== undefined) return done;
+    const name = nameFor(scale, 'high');
+    nodes.push(plain('Mul', [scale, constant('high_unit', 'float32', Float32Array.of(256))], name));
+    highScales.set(scale, name);
+    return name;
   };
 
   for (const node of graph.nodes) {
@@ -88,12 +101,11 @@ export function integerProducts(graph: Graph): Graph {
       nodes.push({ ...title, ...integerProduct({ x, xScale, xZero, ...weight }, output) });
       continue;
     }
-    const [high, low] = [emit('high', output), emit('low', output)];
+    const [high, low] = [nameFor(output, 'high'), nameFor(output, 'low')];
     const zero = xZero === '' ? { high: '', low: '' } : bytesOf(xZero);
     const bytes = bytesOf(x);
-    const highScale = emit('high_scale', xScale);
+    const highScale = highScaleOf(xScale);
     nodes.push(
-      plain('Mul', [xScale, constant('two_bytes', 'float32', Float32Array.of(256))], highScale),
       integerProduct({ x: bytes.high, xScale: highScale, xZero: zero.high, ...weight }, high),
       integerProduct({ x: bytes.low, xScale, xZero: zero.low, ...weight }, low),
       { ...title, ...plain('Add', [high, low], output) },
@@ -167,7 +179,7 @@ function isDequantize(node: Node | undefined): node is Node {
   return node?.op === 'DequantizeLinear' && node.domain === '' && (node.attributes.block_size ?? 0) === 0;
 }
 
-function freshName(wanted: string, taken: ReadonlyMap<string, unknown>): string {
+function freshName(wanted: string, taken: ReadonlySet<string>): string {
   let name = wanted;
   for (let i = 1; taken.has(name); i++) name = `${wanted}.${i}`;
   return name;

@@ -226,7 +226,7 @@ describe('integerProducts', () => {
       wz: int8[4] = [0, 0, 0, 0]
       w.transposed: int8[3, 4]
       integer_products.byte: int32[] = [256]
-      integer_products.two_bytes: float32[] = [256]
+      integer_products.high_unit: float32[] = [256]
       xz.wide = Cast(xz) {to: 6}
       xz.shifted = Div(xz.wide, integer_products.byte)
       xz.high_byte = Cast(xz.shifted) {to: 2}
@@ -235,12 +235,11 @@ describe('integerProducts', () => {
       x.shifted = Div(x.wide, integer_products.byte)
       x.high_byte = Cast(x.shifted) {to: 2}
       x.low_byte = Cast(x) {to: 2}
-      xs.high_scale = Mul(xs, integer_products.two_bytes)
-      y.high = com.microsoft.MatMulIntegerToFloat(x.high_byte, w.transposed, xs.high_scale, ws, xz.high_byte, wz)
+      xs.high = Mul(xs, integer_products.high_unit)
+      y.high = com.microsoft.MatMulIntegerToFloat(x.high_byte, w.transposed, xs.high, ws, xz.high_byte, wz)
       y.low = com.microsoft.MatMulIntegerToFloat(x.low_byte, w.transposed, xs, ws, xz.low_byte, wz)
       y: float32[2, 4] = Add(y.high, y.low)
-      xs.high_scale.1 = Mul(xs, integer_products.two_bytes)
-      y2.high = com.microsoft.MatMulIntegerToFloat(x.high_byte, w.transposed, xs.high_scale.1, ws, xz.high_byte, wz)
+      y2.high = com.microsoft.MatMulIntegerToFloat(x.high_byte, w.transposed, xs.high, ws, xz.high_byte, wz)
       y2.low = com.microsoft.MatMulIntegerToFloat(x.low_byte, w.transposed, xs, ws, xz.low_byte, wz)
       y2: float32[2, 4] = Add(y2.high, y2.low)
       output y: float32[2, 4]
