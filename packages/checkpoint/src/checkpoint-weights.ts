@@ -1,13 +1,13 @@
 /**
- * The weights of a model directory, by their unified names: one `model.safetensors`, or shards with an index. Nothing but headers
- * is read until a tensor is asked for.
+ * The weights of a model directory, by the names that Hugging Face gives them: one `model.safetensors`, or shards with an index.
+ * Nothing but headers is read until a tensor is asked for.
  */
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { DType } from './dtype.ts';
 import { CheckpointError, FormatError } from './errors.ts';
 import { isJsonObject, kindOf } from './json.ts';
-import { isComputedBuffer, toUnified } from './names.ts';
+import { isComputedBuffer } from './names.ts';
 import { readJson } from './read-json.ts';
 import { openSafetensors, type SafetensorsFile } from './safetensors-file.ts';
 
@@ -16,7 +16,7 @@ const INDEX = 'model.safetensors.index.json';
 
 /** A model's tensors, read when they are needed. */
 export interface CheckpointWeights {
-  /** All unified names, without buffers that are computed from the config. */
+  /** All names as the files have them (a bare decoder's with their `model.`), without buffers that are computed from the config. */
   names(): readonly string[];
   has(name: string): boolean;
   /** Throws for a name that is not there. */
@@ -53,7 +53,7 @@ function weightsAt(places: readonly Place[], directory: string): CheckpointWeigh
   const byName = new Map<string, Place>();
   for (const place of places) {
     if (isComputedBuffer(place.name)) continue;
-    const name = toUnified(place.name);
+    const name = fullName(place.name);
     const other = byName.get(name);
     if (other) {
       const received = `'${other.name}' and '${place.name}'`;
@@ -94,6 +94,10 @@ function weightsAt(places: readonly Place[], directory: string): CheckpointWeigh
     readRows: async (name, rows) => at(name).file.readRows(at(name).name, rows),
   };
 }
+
+/** A bare decoder's `layers.…`, `embed_tokens.…`, `norm.…` get the prefix that they have in a language model. */
+const fullName = (name: string): string =>
+  /^(layers|embed_tokens|norm|final_layernorm)\./.test(name) ? `model.${name}` : name;
 
 const placesInFile = (file: SafetensorsFile): Place[] =>
   [...file.header.tensors.keys()].map((name) => ({ file, name }));

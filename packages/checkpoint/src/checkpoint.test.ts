@@ -4,7 +4,6 @@ import { expect, test } from 'vitest';
 import { messageOf, temporaryDirectory } from '../test/temporary-directory.ts';
 import { TENSORS, writeTinyCheckpoint } from '../test/tiny-checkpoint.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import { toUnified } from './names.ts';
 import { writeSafetensors } from './write-safetensors.ts';
 
 const INDEX = 'model.safetensors.index.json';
@@ -28,21 +27,20 @@ async function withIndex(change: (weightMap: Record<string, unknown>) => unknown
 test.each([
   ['single', {}],
   ['sharded', { maxShardBytes: 64 }],
-])('a %s checkpoint gives its config, tokenizer, and weights by unified names', async (_, options) => {
+])('a %s checkpoint gives its config, tokenizer, and weights by the names in the file', async (_, options) => {
   const { config, weights, files, tokenizer } = await openCheckpoint(await tinyCheckpoint(options));
   expect(config).toEqual({ model_type: 'llama', hidden_size: 2, torch_dtype: 'float32' });
   expect(files).toContain('tokenizer_config.json');
   expect((await tokenizer()).encode('ab')).toEqual(Int32Array.of(10));
-  expect([...weights.names()].sort()).toEqual(expected.map(({ name }) => toUnified(name)).sort());
+  expect([...weights.names()].sort()).toEqual(expected.map(({ name }) => name).sort());
   for (const { name, shape, data } of expected) {
-    const unified = toUnified(name);
-    expect(weights.has(unified)).toBe(true);
-    expect(weights.shape(unified)).toEqual(shape);
-    expect(weights.dtype(unified)).toBe('float32');
-    expect(await weights.read(unified)).toEqual(await data());
+    expect(weights.has(name)).toBe(true);
+    expect(weights.shape(name)).toEqual(shape);
+    expect(weights.dtype(name)).toBe('float32');
+    expect(await weights.read(name)).toEqual(await data());
   }
-  const w2 = (await expected.find(({ name }) => name.includes('down_proj'))?.data()) as Float32Array;
-  expect(await weights.readRows('model.layers.0.mlp.w2.weight', [1])).toEqual(w2.slice(3));
+  const down = (await expected.find(({ name }) => name.includes('down_proj'))?.data()) as Float32Array;
+  expect(await weights.readRows('model.layers.0.mlp.down_proj.weight', [1])).toEqual(down.slice(3));
 });
 
 test('a tensor that is not there is an error that names it', async () => {
@@ -98,12 +96,15 @@ test('a config that is not a JSON object is refused', async () => {
   );
 });
 
-test('two tensors of the same unified name are refused', async () => {
+test('a bare decoder gets the prefix of a language model, and no tensor twice', async () => {
   const directory = await tinyCheckpoint();
-  const twin = { ...(TENSORS[3] as (typeof TENSORS)[0]), name: 'model.layers.0.mlp.w1.weight' };
-  await writeSafetensors(join(directory, 'model.safetensors'), [...TENSORS, twin]);
+  const bare = TENSORS.map((tensor) => ({ ...tensor, name: tensor.name.replace(/^model\./, '') }));
+  await writeSafetensors(join(directory, 'model.safetensors'), bare);
+  expect([...(await openCheckpoint(directory)).weights.names()]).toEqual(expected.map(({ name }) => name));
+
+  await writeSafetensors(join(directory, 'model.safetensors'), [...TENSORS, bare.at(-1) as (typeof TENSORS)[0]]);
   expect(await messageOf(openCheckpoint(directory), directory)).toMatchInlineSnapshot(
-    `"FormatError: DIR/model.safetensors: tensor 'model.layers.0.mlp.w1.weight': expected one tensor for it, got 'model.layers.0.mlp.gate_proj.weight' and 'model.layers.0.mlp.w1.weight'. The file is damaged or not what it seems: get it again."`,
+    `"FormatError: DIR/model.safetensors: tensor 'model.norm.weight': expected one tensor for it, got 'model.norm.weight' and 'norm.weight'. The file is damaged or not what it seems: get it again."`,
   );
 });
 
