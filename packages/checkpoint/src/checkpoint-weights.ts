@@ -9,7 +9,8 @@ import { CheckpointError, FormatError } from './errors.ts';
 import { isJsonObject, kindOf } from './json.ts';
 import { isComputedBuffer } from './names.ts';
 import { readJson } from './read-json.ts';
-import { openSafetensors, type SafetensorsFile } from './safetensors-file.ts';
+import { openSafetensors } from './safetensors-file.ts';
+import type { TensorFile, TensorInfo } from './tensor-file.ts';
 
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
@@ -31,7 +32,7 @@ export interface CheckpointWeights {
 
 /** A tensor's place: the file, and its name there. */
 interface Place {
-  readonly file: SafetensorsFile;
+  readonly file: TensorFile;
   readonly name: string;
 }
 
@@ -80,9 +81,9 @@ function weightsAt(places: readonly Place[], directory: string): CheckpointWeigh
     }
     return place;
   };
-  const entry = (name: string) => {
+  const entry = (name: string): TensorInfo => {
     const place = at(name);
-    return place.file.header.tensors.get(place.name) as NonNullable<ReturnType<typeof place.file.header.tensors.get>>;
+    return place.file.tensors.get(place.name) as TensorInfo;
   };
   const names = [...byName.keys()];
   return {
@@ -99,8 +100,7 @@ function weightsAt(places: readonly Place[], directory: string): CheckpointWeigh
 const fullName = (name: string): string =>
   /^(layers|embed_tokens|norm|final_layernorm)\./.test(name) ? `model.${name}` : name;
 
-const placesInFile = (file: SafetensorsFile): Place[] =>
-  [...file.header.tensors.keys()].map((name) => ({ file, name }));
+const placesInFile = (file: TensorFile): Place[] => [...file.tensors.keys()].map((name) => ({ file, name }));
 
 /** The index decides: a tensor that it does not name is not part of the model. */
 async function placesByIndex(directory: string): Promise<Place[]> {
@@ -114,7 +114,7 @@ async function placesByIndex(directory: string): Promise<Place[]> {
       received: kindOf(weightMap),
     });
   }
-  const shards = new Map<string, SafetensorsFile>();
+  const shards = new Map<string, TensorFile>();
   for (const [name, shard] of Object.entries(weightMap)) {
     if (typeof shard !== 'string' || !/^[^/\\:\0]+\.safetensors$/.test(shard)) {
       const expected = "a file name ending in '.safetensors', without a folder";
@@ -123,8 +123,8 @@ async function placesByIndex(directory: string): Promise<Place[]> {
     if (!shards.has(shard)) shards.set(shard, await openShard(directory, shard, index));
   }
   return Object.entries(weightMap).map(([name, shard]) => {
-    const file = shards.get(shard as string) as SafetensorsFile;
-    if (!file.header.tensors.has(name)) {
+    const file = shards.get(shard as string) as TensorFile;
+    if (!file.tensors.has(name)) {
       throw new FormatError({
         file: index,
         where: `weight_map '${name}'`,
@@ -136,7 +136,7 @@ async function placesByIndex(directory: string): Promise<Place[]> {
   });
 }
 
-async function openShard(directory: string, shard: string, index: string): Promise<SafetensorsFile> {
+async function openShard(directory: string, shard: string, index: string): Promise<TensorFile> {
   const fail = (expected: string, received: string): never => {
     throw new FormatError({ file: index, where: `weight_map file '${shard}'`, expected, received });
   };

@@ -7,6 +7,7 @@ export type { JsonObject, JsonValue } from './json.ts';
 export { readJson, readJsonIfThere } from './read-json.ts';
 export { type DownloadProgress, type ResolveModelOptions, resolveModel } from './resolve-model.ts';
 export { openSafetensors, readSafetensors, type SafetensorsFile, type Tensor } from './safetensors-file.ts';
+export type { TensorFile, TensorInfo } from './tensor-file.ts';
 export type { Tokenizer } from './tokenizer.ts';
 export { type WriteCheckpointOptions, writeCheckpoint } from './write-checkpoint.ts';
 export { writeFileAtomic } from './write-file-atomic.ts';
