@@ -1,6 +1,6 @@
 /**
- * The weights of a model directory, by the names that Hugging Face gives them: one `model.safetensors`, or shards with an index.
- * Nothing but headers is read until a tensor is asked for.
+ * The weights of a model directory, by the names that Hugging Face gives them: safetensors or PyTorch's `.bin`, one file or shards
+ * with an index. Nothing but headers is read until a tensor is asked for.
  */
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -11,9 +11,19 @@ import { isComputedBuffer } from './names.ts';
 import { readJson } from './read-json.ts';
 import { openSafetensors } from './safetensors-file.ts';
 import type { TensorFile, TensorInfo } from './tensor-file.ts';
+import { openTorchFile } from './torch-file.ts';
 
-const SINGLE = 'model.safetensors';
-const INDEX = 'model.safetensors.index.json';
+/** The forms that weights come in, the preferred one first. */
+const FORMS: readonly Form[] = [
+  { single: 'model.safetensors', extension: '.safetensors', open: openSafetensors },
+  { single: 'pytorch_model.bin', extension: '.bin', open: openTorchFile },
+];
+
+interface Form {
+  readonly single: string;
+  readonly extension: string;
+  readonly open: (path: string) => Promise<TensorFile>;
+}
 
 /** A model's tensors, read when they are needed. */
 export interface CheckpointWeights {
@@ -39,14 +49,18 @@ interface Place {
 /** Opens a directory's weights. Throws a `CheckpointError` when there are none, a `FormatError` for files that are not in order. */
 export async function openWeights(directory: string): Promise<CheckpointWeights> {
   const files = await readdir(directory);
-  if (files.includes(SINGLE)) return weightsAt(placesInFile(await openSafetensors(join(directory, SINGLE))), directory);
-  if (files.includes(INDEX)) return weightsAt(await placesByIndex(directory), directory);
+  for (const form of FORMS) {
+    const { single, open } = form;
+    if (files.includes(single)) return weightsAt(placesInFile(await open(join(directory, single))), directory);
+    const index = `${single}.index.json`;
+    if (files.includes(index)) return weightsAt(await placesByIndex(directory, index, form), directory);
+  }
   const others = files.filter((file) => /\.(safetensors|bin|pth?|gguf|onnx)$/.test(file));
   throw new CheckpointError({
     directory,
-    expected: `weights in ${SINGLE} or ${INDEX}`,
+    expected: `weights in ${FORMS.map(({ single }) => single).join(' or ')}, or shards with an index`,
     received: others.length ? others.join(', ') : 'neither',
-    cure: 'Save the model with save_pretrained(…, safe_serialization=True), or download it again.',
+    cure: 'Save the model with save_pretrained(…), or download it again.',
   });
 }
 
@@ -103,8 +117,8 @@ const fullName = (name: string): string =>
 const placesInFile = (file: TensorFile): Place[] => [...file.tensors.keys()].map((name) => ({ file, name }));
 
 /** The index decides: a tensor that it does not name is not part of the model. */
-async function placesByIndex(directory: string): Promise<Place[]> {
-  const index = join(directory, INDEX);
+async function placesByIndex(directory: string, indexName: string, form: Form): Promise<Place[]> {
+  const index = join(directory, indexName);
   const { weight_map: weightMap } = await readJson(index);
   if (!isJsonObject(weightMap)) {
     throw new FormatError({
@@ -116,11 +130,11 @@ async function placesByIndex(directory: string): Promise<Place[]> {
   }
   const shards = new Map<string, TensorFile>();
   for (const [name, shard] of Object.entries(weightMap)) {
-    if (typeof shard !== 'string' || !/^[^/\\:\0]+\.safetensors$/.test(shard)) {
-      const expected = "a file name ending in '.safetensors', without a folder";
+    if (typeof shard !== 'string' || !/^[^/\\:\0]+$/.test(shard) || !shard.endsWith(form.extension)) {
+      const expected = `a file name ending in '${form.extension}', without a folder`;
       throw new FormatError({ file: index, where: `weight_map '${name}'`, expected, received: kindOf(shard) });
     }
-    if (!shards.has(shard)) shards.set(shard, await openShard(directory, shard, index));
+    if (!shards.has(shard)) shards.set(shard, await openShard(directory, shard, index, form));
   }
   return Object.entries(weightMap).map(([name, shard]) => {
     const file = shards.get(shard as string) as TensorFile;
@@ -136,7 +150,7 @@ async function placesByIndex(directory: string): Promise<Place[]> {
   });
 }
 
-async function openShard(directory: string, shard: string, index: string): Promise<TensorFile> {
+async function openShard(directory: string, shard: string, index: string, form: Form): Promise<TensorFile> {
   const fail = (expected: string, received: string): never => {
     throw new FormatError({ file: index, where: `weight_map file '${shard}'`, expected, received });
   };
@@ -144,7 +158,7 @@ async function openShard(directory: string, shard: string, index: string): Promi
   const real = await realpath(path).catch(() => fail('that file beside the index', 'no such file'));
   if (!(await allowedFolders(directory)).includes(dirname(real)))
     fail('a file in the folder of the index', 'a link out of it');
-  return openSafetensors(path);
+  return form.open(path);
 }
 
 /** Where shards may really lie: in the directory, or, as in Hugging Face's own cache (`snapshots/<commit>`), in `blobs` beside it. */

@@ -70,12 +70,13 @@ test('what is missing is said, with what is there instead', async () => {
     `"CheckpointError: DIR: expected a model directory with config.json, got pytorch_model.bin. Name the directory that save_pretrained wrote, not one above or inside it."`,
   );
   await writeFile(join(directory, 'config.json'), '{}');
+  await rename(join(directory, 'pytorch_model.bin'), join(directory, 'consolidated.pth'));
   expect(await open()).toMatchInlineSnapshot(
-    `"CheckpointError: DIR: expected weights in model.safetensors or model.safetensors.index.json, got pytorch_model.bin. Save the model with save_pretrained(…, safe_serialization=True), or download it again."`,
+    `"CheckpointError: DIR: expected weights in model.safetensors or pytorch_model.bin, or shards with an index, got consolidated.pth. Save the model with save_pretrained(…), or download it again."`,
   );
-  await rm(join(directory, 'pytorch_model.bin'));
+  await rm(join(directory, 'consolidated.pth'));
   expect(await open()).toMatchInlineSnapshot(
-    `"CheckpointError: DIR: expected weights in model.safetensors or model.safetensors.index.json, got neither. Save the model with save_pretrained(…, safe_serialization=True), or download it again."`,
+    `"CheckpointError: DIR: expected weights in model.safetensors or pytorch_model.bin, or shards with an index, got neither. Save the model with save_pretrained(…), or download it again."`,
   );
   await writeSafetensors(join(directory, 'model.safetensors'), TENSORS);
   const { tokenizer } = await openCheckpoint(directory);

@@ -9,6 +9,7 @@ export { type DownloadProgress, type ResolveModelOptions, resolveModel } from '.
 export { openSafetensors, readSafetensors, type SafetensorsFile, type Tensor } from './safetensors-file.ts';
 export type { TensorFile, TensorInfo } from './tensor-file.ts';
 export type { Tokenizer } from './tokenizer.ts';
+export { openTorchFile } from './torch-file.ts';
 export { type WriteCheckpointOptions, writeCheckpoint } from './write-checkpoint.ts';
 export { writeFileAtomic } from './write-file-atomic.ts';
 export {
