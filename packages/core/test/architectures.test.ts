@@ -1,0 +1,110 @@
+/**
+ * The decoder against the transformers library: `scripts/oracle` wrote the fixtures, and says how to write them again. For each
+ * case it made sure that no feature of the architecture could be missing without being seen (`manifest.json`, `switches`).
+ */
+import { readFileSync } from 'node:fs';
+import { nodeRuntime } from '@mobilequant/tracer/node';
+import { describe, expect, test } from 'vitest';
+import {
+  checkedWeights,
+  checkpointForm,
+  createDecoder,
+  type Decoder,
+  type DecoderConfig,
+  type DecoderOptions,
+  fromCheckpoint,
+  parseConfig,
+  weightsFrom,
+} from '../src/index.ts';
+import { readTensors } from './safetensors.ts';
+
+const fixtures = new URL('fixtures/', import.meta.url);
+const json = (path: string): unknown => JSON.parse(readFileSync(new URL(path, fixtures), 'utf8'));
+const names = Object.keys(json('manifest.json') as object);
+const runtime = nodeRuntime();
+
+/** Largest difference, relative to the largest value. */
+function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
+  expect(got).toHaveLength(want.length);
+  let [difference, largest] = [0, 0];
+  for (let i = 0; i < want.length; i++) {
+    const apart = Math.abs((got[i] as number) - (want[i] as number));
+    difference = Math.max(difference, Number.isNaN(apart) ? Infinity : apart);
+    largest = Math.max(largest, Math.abs(want[i] as number));
+  }
+  return difference / largest;
+}
+
+interface Case {
+  readonly config: DecoderConfig;
+  /** Token ids of each text. */
+  readonly texts: readonly Int32Array[];
+  decoder(options?: DecoderOptions): Decoder;
+  /** A tensor of the fixture, `[texts, tokens, channels]`: what it says of one text. */
+  expected(tensor: string, text: number): Float32Array;
+}
+
+function load(name: string): Case {
+  const given = json(`${name}/config.json`);
+  const config = parseConfig(given);
+  const stored = readTensors(new URL(`${name}/model.safetensors`, fixtures));
+  const floats = new Map([...stored].map(([key, { shape, data }]) => [key, { shape, data: Float32Array.from(data) }]));
+  const weights = checkedWeights(config, fromCheckpoint(checkpointForm(given), weightsFrom(floats)));
+  const expected = readTensors(new URL(`${name}/expected.safetensors`, fixtures));
+  const partOf = (tensor: string, text: number) => {
+    const { shape, data } = expected.get(tensor) ?? expect.fail(`${name}: no tensor '${tensor}'`);
+    const length = data.length / (shape[0] as number);
+    return data.subarray(text * length, (text + 1) * length);
+  };
+  return {
+    config,
+    texts: [0, 1].map((text) => Int32Array.from(partOf('input_ids', text))),
+    decoder: (options) => createDecoder(runtime, config, weights, options),
+    expected: (tensor, text) => partOf(tensor, text) as Float32Array,
+  };
+}
+
+describe.each(names)('%s', (name) => {
+  test('has the hidden states and logits of transformers', async () => {
+    const { config, texts, decoder, expected } = load(name);
+    const own = decoder();
+    const errors: Record<string, number> = {};
+    const compare = (tensor: string, text: number, got: Float32Array) => {
+      errors[tensor] = Math.max(errors[tensor] ?? 0, relativeError(got, expected(tensor, text)));
+    };
+    for (const [text, tokens] of texts.entries()) {
+      compare('hidden.0', text, await own.embed(tokens));
+      const last = await own.hidden(tokens, (layer, x) => compare(`hidden.${layer + 1}`, text, x));
+      compare('logits', text, await own.logits(last));
+    }
+    await own.release();
+    expect(Object.keys(errors)).toHaveLength(config.layers + 2);
+    expect(Object.entries(errors).filter(([, error]) => !(error <= 1e-4))).toEqual([]);
+  });
+});
+
+describe('attention that slides', () => {
+  const sliding = names.filter((name) => load(name).config.sliding);
+
+  test('is that of some cases', () => {
+    expect(sliding).toEqual(['gemma2', 'gemma3', 'gemma3-linear-rope', 'mistral', 'qwen2-window', 'gemma3-v5']);
+  });
+
+  test.each(sliding)('of %s takes queries in chunks as all at once', async (name) => {
+    const { texts, decoder } = load(name);
+    const hidden = (queryChunk: number) => decoder({ queryChunk }).hidden(texts[0] as Int32Array);
+    const whole = await hidden(0);
+    for (const chunk of [1, 5, 8, 16]) expect(relativeError(await hidden(chunk), whole)).toBeLessThan(1e-5);
+  });
+
+  test('reaches as far back as the windows of all layers together', async () => {
+    const { config, texts, decoder } = load('mistral');
+    const tokens = texts[0] as Int32Array;
+    const changed = tokens.with(0, ((tokens[0] as number) + 1) % config.vocab);
+    const [a, b] = [await decoder().hidden(tokens), await decoder().hidden(changed)];
+    const moved = (t: number) => relativeError(rowOf(a, t), rowOf(b, t)) > 0;
+    const rowOf = (x: Float32Array, t: number) => x.subarray(t * config.hidden, (t + 1) * config.hidden);
+    const last = tokens.findLastIndex((_, t) => moved(t));
+    expect(last).toBe(config.layers * ((config.sliding?.window as number) - 1));
+  });
+});
