@@ -7,13 +7,13 @@ import {
   rangesOf,
   withKnownRanges,
 } from '@mobilequant/calibration';
-import { type DecoderConfig, type Weights, weightsFrom } from '@mobilequant/core';
+import { type DecoderConfig, decoderConfig, type Weights, weightsFrom } from '@mobilequant/core';
 import { type RecipeName, recipes, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor, Runtime } from '@mobilequant/tracer';
 import { bell, random } from './measure.ts';
 
 /** SmolLM2-135M's dimensions. */
-export const SMOLLM2: DecoderConfig = {
+export const SMOLLM2: DecoderConfig = decoderConfig({
   layers: 1,
   hidden: 576,
   ffn: 1536,
@@ -29,7 +29,7 @@ export const SMOLLM2: DecoderConfig = {
   activation: 'silu',
   rope: { theta: 10000 },
   tiedEmbeddings: true,
-};
+});
 
 /** The linears of a block, `[out, in]`. */
 export function linearShapes({

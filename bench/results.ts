@@ -15,16 +15,18 @@ import {
   collectStatistics,
   METHODS,
   type Method,
+  observedForm,
   type PreparedModel,
   prepareModel,
-  quantizedForm,
   quantizePrepared,
 } from '@mobilequant/calibration';
 import { openCheckpoint, readSafetensors } from '@mobilequant/checkpoint/node';
 import {
   cachedWeights,
+  checkpointForm,
   createDecoder,
   type Decoder,
+  fromCheckpoint,
   type LanguageModel,
   languageModel,
   parseConfig,
@@ -65,7 +67,8 @@ const print = async (line: string): Promise<void> => {
   if (values.out) await appendFile(values.out, `${line}\n`);
 };
 
-const config = quantizedForm(parseConfig(checkpoint.config));
+const config = observedForm(parseConfig(checkpoint.config));
+const floatWeights = fromCheckpoint(checkpointForm(checkpoint.config), checkpoint.weights);
 const evaluation = rows('eval');
 const tokens = evaluation[0]?.length as number;
 const text = Int32Array.from(evaluation.flatMap((row) => [...row]));
@@ -85,7 +88,7 @@ const meanSquare = (a: readonly Float32Array[], b: readonly Float32Array[]): num
   return sums.reduce((x, y) => x + y) / sums.length;
 };
 
-const floatDecoder = createDecoder(runtime, config, cachedWeights(checkpoint.weights));
+const floatDecoder = createDecoder(runtime, config, cachedWeights(floatWeights));
 const float = {
   hidden: await hiddenOf(floatDecoder),
   ...(await perplexity(languageModel(floatDecoder), text, windows)),
@@ -99,16 +102,16 @@ await print(
 );
 await print(`| - | float | ${float.tokenPerplexity.toFixed(2)} | | | | |`);
 
-const statistics = await collectStatistics(runtime, config, cachedWeights(checkpoint.weights), rows('calib'), {
+const statistics = await collectStatistics(runtime, config, cachedWeights(floatWeights), rows('calib'), {
   head: false,
 });
-const plain = await prepareModel(runtime, config, checkpoint.weights, rows('calib'), { smoothing: false, statistics });
+const plain = await prepareModel(runtime, config, floatWeights, rows('calib'), { smoothing: false, statistics });
 const smoothings: Record<string, Promise<PreparedModel>> = {};
 
 /** Recipes with equal conventions start from the same smoothed model. */
 function smoothed({ conventions }: Recipe): Promise<PreparedModel> {
   const smoothing = { variant: values.variant as 'modified', groupedHeads: conventions === 'exact' };
-  smoothings[conventions] ??= prepareModel(runtime, config, checkpoint.weights, rows('calib'), {
+  smoothings[conventions] ??= prepareModel(runtime, config, floatWeights, rows('calib'), {
     smoothing,
     statistics,
   });

@@ -30,14 +30,14 @@ export const recipe: Recipe = withRules(recipes.w4a8, 'w4-groups-of-32', [
 /** Perplexity of the float model and of the model quantized by the recipe. */
 export async function run(): Promise<{ float: number; quantized: number }> {
   const runtime = nodeRuntime();
-  const { checkpoint, config } = await readModel(fileURLToPath(MODEL));
+  const { checkpoint, config, weights } = await readModel(fileURLToPath(MODEL));
   const tokenizer = await checkpoint.tokenizer();
   const tokens = tokenizer.encode(generateText({ seed: SPLITS.calibration, characters: 20_000 }));
   const calibration = randomSamples({ kind: 'text', tokens }, { samples: 8, tokens: 128, seed: 1 });
 
   const { model } = await quantizeBy(runtime, {
     config,
-    weights: checkpoint.weights,
+    weights,
     recipe,
     method: 'smoothquant',
     calibration,
@@ -45,7 +45,7 @@ export async function run(): Promise<{ float: number; quantized: number }> {
 
   const text = tokenizer.encode(generateText({ seed: SPLITS.test, characters: 10_000 }));
   const window = { tokens: 128, windows: 8 };
-  const float = createDecoder(runtime, config, cachedWeights(checkpoint.weights));
+  const float = createDecoder(runtime, config, cachedWeights(weights));
   const simulated = createDecoder(runtime, model.config, cachedWeights(model.weights), {
     reading: simulatedReading(model.encodings),
   });

@@ -7,7 +7,8 @@
  *     node examples/custom-tap.ts
  */
 import { fileURLToPath } from 'node:url';
-import { block, contextValues, readLayer, specsOf, type Tap } from '@mobilequant/core';
+import { block, contextValues, embed, readLayer, specsOf, type Tap } from '@mobilequant/core';
+import type { Value } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import * as tf from '@tensorflow/tfjs';
 import { readModel } from 'mobilequant';
@@ -27,31 +28,29 @@ function crestFactors(report: Record<string, tf.Tensor>): Tap {
 
 /** The crest factor of every site of every layer on a short text. */
 export async function run(): Promise<Map<string, number>> {
-  const { checkpoint, config } = await readModel(fileURLToPath(MODEL));
-  const { weights } = checkpoint;
+  const { checkpoint, config, weights } = await readModel(fileURLToPath(MODEL));
   const tokenizer = await checkpoint.tokenizer();
   const tokens = tokenizer.encode(generateText({ seed: SPLITS.test, characters: 1000 })).slice(0, 128);
 
   const context = contextValues(config, tokens.length);
   const first = await readLayer(weights, 0);
-  const shape = [tokens.length, config.hidden];
   const program = await nodeRuntime().program(
     (inputs) => {
       const report: Record<string, tf.Tensor> = {};
       return { y: block(inputs.x, inputs, inputs, config, { tap: crestFactors(report) }).x, ...report };
     },
-    { x: shape, ...specsOf(context), ...specsOf(first) },
+    { x: [tokens.length, config.hidden], ...specsOf(context), ...specsOf(first) },
   );
 
   const found = new Map<string, number>();
-  let x = await weights.readRows('model.embed_tokens.weight', tokens);
+  let x: Value = await embed(config, weights, tokens);
   for (let layer = 0; layer < config.layers; layer++) {
-    const results = await program.run({ ...context, ...(await readLayer(weights, layer)), x: { data: x, shape } });
+    const results = await program.run({ ...context, ...(await readLayer(weights, layer)), x });
     for (const [name, { data }] of Object.entries(results)) {
       if (name.startsWith('crest '))
         found.set(`model.layers.${layer}.${name.slice('crest '.length)}`, data[0] as number);
     }
-    x = results.y.data as Float32Array;
+    x = results.y;
   }
   return found;
 }

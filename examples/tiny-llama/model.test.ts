@@ -2,7 +2,15 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { openCheckpoint } from '@mobilequant/checkpoint/node';
-import { createDecoder, type DecoderConfig, languageModel, parseConfig } from '@mobilequant/core';
+import {
+  checkpointForm,
+  createDecoder,
+  type DecoderConfig,
+  decoderConfig,
+  fromCheckpoint,
+  languageModel,
+  parseConfig,
+} from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, it } from 'vitest';
 import { MODEL } from './files.ts';
@@ -10,7 +18,7 @@ import { generateText, SPLITS } from './generator.ts';
 import { compileLoss, initialParameters, type Parameters, parameterShapes } from './model.ts';
 import { createRandom } from './random.ts';
 
-const config: DecoderConfig = {
+const config: DecoderConfig = decoderConfig({
   layers: 2,
   hidden: 16,
   ffn: 24,
@@ -26,7 +34,7 @@ const config: DecoderConfig = {
   activation: 'silu',
   rope: { theta: 10000 },
   tiedEmbeddings: true,
-};
+});
 const runtime = nodeRuntime();
 const window = Int32Array.of(1, 5, 2, 9, 0, 3, 7, 5, 1);
 
@@ -69,7 +77,9 @@ describe('the model in this folder', async () => {
   });
 
   it('has learned its language', async () => {
-    const model = languageModel(createDecoder(runtime, parseConfig(json), weights));
+    const model = languageModel(
+      createDecoder(runtime, parseConfig(json), fromCheckpoint(checkpointForm(json), weights)),
+    );
     const tokens = (await tokenizer()).encode(generateText({ seed: SPLITS.test, characters: 2000 })).subarray(0, 256);
     const losses = (await model.negativeLogLikelihood?.(tokens)) ?? new Float32Array();
     expect(Math.exp(losses.reduce((sum, l) => sum + l, 0) / losses.length)).toBeLessThan(3.2);

@@ -72,7 +72,9 @@ export function meanLoss(
     );
     x = block(x, Object.fromEntries(own), inputs, config, { queryChunk: 128 }).x;
   }
-  return tf.mean(negativeLogLikelihood(x, inputs.targets, { norm: get(FINAL_NORM), head: get(EMBEDDING) }, config));
+  return tf.mean(
+    negativeLogLikelihood(x, inputs.targets, { 'norm.weight': get(FINAL_NORM), 'head.weight': get(EMBEDDING) }, config),
+  );
 }
 
 /** A window's loss and, if asked for, the gradient of every parameter. */

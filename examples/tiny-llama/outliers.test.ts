@@ -1,12 +1,11 @@
-import type { DecoderConfig } from '@mobilequant/core';
-import { contextValues } from '@mobilequant/core';
+import { contextValues, type DecoderConfig, decoderConfig } from '@mobilequant/core';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
 import { initialParameters, meanLoss, type Parameters } from './model.ts';
 import { createOutliers } from './outliers.ts';
 import { createRandom } from './random.ts';
 
-const config: DecoderConfig = {
+const config: DecoderConfig = decoderConfig({
   layers: 2,
   hidden: 16,
   ffn: 24,
@@ -22,7 +21,7 @@ const config: DecoderConfig = {
   activation: 'silu',
   rope: { theta: 10000 },
   tiedEmbeddings: true,
-};
+});
 const none = { channels: 0, factors: [1] };
 const all = {
   seed: 3,

@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { adamW, learningRateAt, type Tree } from '@mobilequant/calibration';
-import { type Tokenizer, toHuggingFace } from '@mobilequant/checkpoint';
+import type { Tokenizer } from '@mobilequant/checkpoint';
 import { openWeights, readTokenizer, writeSafetensors } from '@mobilequant/checkpoint/node';
-import { parseConfig } from '@mobilequant/core';
+import { checkpointForm, parseConfig, storedName } from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { MODEL, readJson } from './files.ts';
 import { generateDocuments, generateText, SPLITS } from './generator.ts';
@@ -35,6 +35,7 @@ const { values } = parseArgs({
 const steps = Number(values.steps);
 const random = createRandom(Number(values.seed));
 const config = parseConfig(readJson('config.json'));
+const form = checkpointForm(readJson('config.json'));
 const directory = fileURLToPath(MODEL);
 const tokenizer = await readTokenizer(directory);
 
@@ -83,7 +84,7 @@ const file = join(directory, 'model.safetensors');
 await writeSafetensors(
   file,
   [...difficult].map(([name, { shape, data }]) => ({
-    name: toHuggingFace(name),
+    name: storedName(form, name),
     dtype: 'float16',
     shape,
     data: () => data,

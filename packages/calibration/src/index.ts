@@ -40,6 +40,7 @@ export {
   type Method,
   type MethodInput,
   type MethodOptions,
+  observedForm,
   type PreparedModel,
   type PrepareOptions,
   prepareModel,

@@ -128,18 +128,18 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
   /** The quantized layer as a function of its tensors and parameters. */
   const quantized = (layer: number, inputs: BlockInputs): tf.Tensor => {
     const own = picked(inputs, Object.keys(shapesOf(layer)));
-    const options = { normBias: conventions === 'exact' };
+    const options = { normBias: conventions === 'exact' || config.norm === 'layer' };
     return simulated(layer, inputs, applyTransform(own, transformOf(inputs, conventions), config, options));
   };
 
   const specs = (layer: number, tokens: number, learnables?: LayerLearnables) => ({
     x: [tokens, config.hidden],
-    ...specsOf(context(tokens)),
+    ...specsOf(context(tokens, layer)),
     ...shapesOf(layer),
     ...specsOf({ ...learnables?.parameters, ...learnables?.constants }),
   });
   const feeds = async (layer: number, x: Value, learnables?: LayerLearnables): Promise<Values> => ({
-    ...context(x.shape[0] as number),
+    ...context(x.shape[0] as number, layer),
     ...(await readLayer(weights, layer)),
     ...learnables?.parameters,
     ...learnables?.constants,
@@ -215,7 +215,7 @@ export function layerPrograms(executor: Executor, options: LayerProgramsOptions)
         Object.entries(learnables.parameters).filter(([name]) => parameterGroup(name) === 'lrl'),
       );
       return async (x) => {
-        const values = { ...tensors, ...ranges, ...learnables.constants, ...context(x.shape[0] as number), x };
+        const values = { ...tensors, ...ranges, ...learnables.constants, ...context(x.shape[0] as number, layer), x };
         const program = await programs.program(
           `stored ${x.shape} ${Object.keys(tensors)} ${keyOf(layer, learnables)}`,
           () => specsOf(values),

@@ -31,7 +31,7 @@ import {
 import type { Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { constant, largest, smallest } from './extremes.ts';
-import type { ChannelScale, LayerTransform } from './transform.ts';
+import { type ChannelScale, type LayerTransform, queryKeyScaleCount } from './transform.ts';
 
 export type Pair = 'qkv' | 'out' | 'qkt' | 'fc1' | 'fc2';
 
@@ -68,23 +68,22 @@ export function parameterGroup(name: string): ParameterGroup {
   return PAIRS.some((pair) => name.startsWith(`${pair}.`)) ? 'let' : 'lrl';
 }
 
-/** The pairs that can be learned under the conventions: the reference leaves out what needs sharing under grouped heads. */
-export function availablePairs(
-  pairs: readonly Pair[],
-  { heads, kvHeads }: DecoderConfig,
-  conventions: Conventions,
-): Pair[] {
+/** The pairs that a decoder has and the conventions can learn: the reference leaves out what needs sharing under grouped heads. */
+export function availablePairs(pairs: readonly Pair[], config: DecoderConfig, conventions: Conventions): Pair[] {
+  const { heads, kvHeads, residual, mlp, queryKeyNorms } = config;
   const grouped = heads !== kvHeads;
-  return PAIRS.filter(
-    (pair) => pairs.includes(pair) && !(conventions === 'reference' && grouped && (pair === 'out' || pair === 'qkt')),
-  );
+  const missing: Readonly<Record<Pair, boolean>> = {
+    qkv: false,
+    fc1: residual === 'parallel',
+    fc2: mlp === 'plain',
+    out: conventions === 'reference' && grouped,
+    qkt: conventions === 'reference' && (grouped || queryKeyNorms),
+  };
+  return PAIRS.filter((pair) => pairs.includes(pair) && !missing[pair]);
 }
 
-function pairSize(
-  pair: Pair,
-  { hidden, ffn, heads, kvHeads, headDim }: DecoderConfig,
-  conventions: Conventions,
-): number {
+function pairSize(pair: Pair, config: DecoderConfig, conventions: Conventions): number {
+  const { hidden, ffn, heads, kvHeads, headDim } = config;
   switch (pair) {
     case 'qkv':
     case 'fc1':
@@ -94,7 +93,7 @@ function pairSize(
     case 'fc2':
       return ffn;
     case 'qkt':
-      return conventions === 'exact' ? (kvHeads * headDim) / 2 : heads * headDim;
+      return conventions === 'exact' ? queryKeyScaleCount(config) : heads * headDim;
   }
 }
 

@@ -218,16 +218,6 @@ export function checkLoss(loss: number, where: string): void {
   }
 }
 
-/** The input of each sample's first layer. */
-export const embedded = async (
-  weights: Weights,
-  hidden: number,
-  sample: Int32Array,
-): Promise<{ data: Float32Array; shape: number[] }> => ({
-  data: await weights.readRows('model.embed_tokens.weight', sample),
-  shape: [sample.length, hidden],
-});
-
 /** Distinguishes runs: method, recipe, rates, sizes, and the samples' ids. */
 function fingerprintOf(
   method: string,

@@ -46,8 +46,17 @@ export interface MethodOptions extends Partial<LearningOptions> {
   readonly smoothing?: SmoothQuantOptions;
 }
 
-/** The form that an NPU computes: L2 norms in the layers. The final norm keeps its epsilon. */
-export const quantizedForm = (config: DecoderConfig): DecoderConfig => ({ ...config, norm: 'l2' });
+/** The form that an NPU computes: root-mean-square norms of the layers as L2 norms. The final norm keeps its epsilon. */
+export const observedForm = (config: DecoderConfig): DecoderConfig => ({
+  ...config,
+  norm: config.norm === 'epsilon' ? 'l2' : config.norm,
+});
+
+/** What is quantized: that form, under the reference's conventions with the exact GELU whatever the checkpoint's is. */
+export const quantizedForm = (config: DecoderConfig, conventions: Recipe['conventions']): DecoderConfig => {
+  const form = observedForm(config);
+  return conventions === 'reference' && form.activation === 'gelu-tanh' ? { ...form, activation: 'gelu' } : form;
+};
 
 /** What a method learns. OmniQuant as MobileQuant's authors run it: LET on every pair, LWC, no ranges. */
 export function defaultTargets(method: Method): LearningTargets {
@@ -96,7 +105,7 @@ export async function prepareModel(
   calibration: readonly Int32Array[],
   { smoothing = {}, statistics, head = false, onProgress }: PrepareOptions = {},
 ): Promise<PreparedModel> {
-  const config = quantizedForm(checkpointConfig);
+  const config = observedForm(checkpointConfig);
   const options = { head, ...(onProgress && { onProgress }) };
   const observed =
     statistics ?? (await collectStatistics(executor, config, cachedWeights(weights), calibration, options));
@@ -133,12 +142,13 @@ export async function quantizeBy(
 /** The rest of `quantizeBy`: learn, if the method does, and choose encodings. */
 export async function quantizePrepared(
   executor: Executor,
-  { config, weights, ranges }: PreparedModel,
+  { config: observed, weights, ranges }: PreparedModel,
   recipe: Recipe,
   method: Method,
   training: readonly Int32Array[],
   options: Partial<LearningOptions> = {},
 ): Promise<QuantizeResult> {
+  const config = quantizedForm(observed, recipe.conventions);
   const input: LearningInput = { config, weights, recipe, ranges: withKnownRanges(ranges, recipe), samples: training };
   if (method === 'minmax' || method === 'smoothquant') return quantizeModel(input);
   return quantizeModel(await learnAndFuse(executor, method, input, options));

@@ -4,13 +4,12 @@
  * Forward through the quantized layers keeping only their inputs, the gradient of the loss, then each layer's own
  * gradient from the last to the first, recomputing its forward: memory is one layer's, however deep the model.
  */
-import { createDecoder, type Decoder } from '@mobilequant/core';
+import { createDecoder, type Decoder, embed } from '@mobilequant/core';
 import type { Executor, Value } from '@mobilequant/tracer';
 import type { LayerLearnables } from './learnables.ts';
 import {
   allParameters,
   checkLoss,
-  embedded,
   type Learned,
   type LearningInput,
   type LearningOptions,
@@ -79,7 +78,7 @@ export async function endToEndGradients(
   weight = 1,
 ): Promise<{ loss: number; gradients: Record<string, Float32Array>; output: Float32Array }> {
   const inputs: Value[] = [];
-  let x: Value = await embedded(weights, config.hidden, sample);
+  let x: Value = await embed(config, weights, sample);
   for (let layer = 0; layer < config.layers; layer++) {
     prepare(layer);
     inputs.push(x);

@@ -4,11 +4,11 @@
  * The target of a layer is the float layer on float inputs; its input is what the quantized layers before it put out.
  * Learn the layer, go on with its quantized output.
  */
+import { embed } from '@mobilequant/core';
 import type { Executor, Value } from '@mobilequant/tracer';
 import type { LayerLearnables } from './learnables.ts';
 import {
   checkLoss,
-  embedded,
   type Learned,
   type LearningInput,
   type LearningOptions,
@@ -43,7 +43,7 @@ export async function learnLayerWise(
   );
 
   // The hidden states of all samples, float and quantized, at the layer at work.
-  let float: Value[] = await Promise.all(samples.map((sample) => embedded(weights, config.hidden, sample)));
+  let float: Value[] = await Promise.all(samples.map((sample) => embed(config, weights, sample)));
   const quantized: Value[] = [...float];
   const losses: number[] = [];
 

@@ -3,6 +3,7 @@
  */
 import { type DecoderConfig, headName, layerTensorNames, type QuantizedModel, type Weights } from '@mobilequant/core';
 import {
+  type DecoderShape,
   decoderSites,
   type Encoding,
   encodingFromRange,
@@ -91,12 +92,12 @@ export async function quantizeModel({
 }
 
 /** The sites of values that the model computes; it has no tap at the embedding. */
-const activationSites = ({ layers }: Pick<DecoderConfig, 'layers'>): string[] =>
-  decoderSites(layers).filter((site) => splitSite(site).port !== 'weight' && !site.startsWith('model.embed_tokens.'));
+const activationSites = (decoder: DecoderShape | number): string[] =>
+  decoderSites(decoder).filter((site) => splitSite(site).port !== 'weight' && !site.startsWith('model.embed_tokens.'));
 
 /** Whether a recipe quantizes the final norm or the head beyond their weights, so that their ranges are needed too. */
 export const needsHeadRanges = (recipe: Recipe): boolean =>
-  activationSites({ layers: 0 }).some((site) => resolveRecipe(recipe)(site));
+  activationSites(0).some((site) => resolveRecipe(recipe)(site));
 
 /** The ranges of a recipe's known sites (a sigmoid's [0, 1]) in place of the calibrated ones. */
 export function withKnownRanges(ranges: ReadonlyMap<string, Range>, recipe: Recipe): Map<string, Range> {

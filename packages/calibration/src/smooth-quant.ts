@@ -10,6 +10,7 @@
 import type { DecoderConfig, Weights } from '@mobilequant/core';
 import type { Executor, Values } from '@mobilequant/tracer';
 import type { Statistics } from './statistics.ts';
+import { modulesAfter } from './transform.ts';
 import { type LayerScales, scaledWeights } from './transformed-weights.ts';
 
 export interface SmoothQuantOptions {
@@ -52,10 +53,10 @@ export function smooth(
     const overGroups = (x: Float32Array) => groupMaxima(x, heads / kvHeads, headDim);
 
     return {
-      qkv: scale(['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj']),
-      fc1: scale(['mlp.w1', 'mlp.w3']),
+      qkv: scale(modulesAfter('qkv', config)),
+      ...(config.residual === 'sequential' && { fc1: scale(modulesAfter('fc1', config)) }),
       ...(scalesOut && { out: scale(['self_attn.o_proj'], overGroups) }),
-      ...(variant === 'modified' && { fc2: scale(['mlp.w2']) }),
+      ...(variant === 'modified' && config.mlp === 'gated' && { fc2: scale(['mlp.w2']) }),
     };
   });
 }

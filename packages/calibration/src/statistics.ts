@@ -9,10 +9,12 @@ import {
   block,
   contextCache,
   type DecoderConfig,
-  headName,
+  embed,
+  headShapes,
   layerShapes,
   logits,
   type Part,
+  readHead,
   readLayer,
   siteName,
   specsOf,
@@ -116,22 +118,19 @@ export async function collectStatistics(
 
   for (const sample of samples) {
     const tokens = sample.length;
-    let x: Value = {
-      data: await weights.readRows('model.embed_tokens.weight', sample),
-      shape: [tokens, config.hidden],
-    };
+    let x: Value = await embed(config, weights, sample);
     for (let layer = 0; layer < config.layers; layer++) {
       const shapes = layerShapes(weights, layer);
       const program = await programs.program(
         `block ${tokens} ${JSON.stringify(shapes)}`,
-        () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens)), ...shapes }),
+        () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens, layer)), ...shapes }),
         (inputs) => {
           const report: Record<string, tf.Tensor> = {};
           const y = block(inputs.x, inputs, inputs, config, { tap: observer(report) }).x;
           return { y, ...report };
         },
       );
-      const results = await program.run({ ...context(tokens), ...(await readLayer(weights, layer)), x });
+      const results = await program.run({ ...context(tokens, layer), ...(await readLayer(weights, layer)), x });
       collect(layer, results);
       x = results.y;
     }
@@ -142,18 +141,16 @@ export async function collectStatistics(
   return accumulator.sites;
 
   async function observeHead(x: Value, tokens: number): Promise<Values> {
-    const name = headName(weights);
     const program = await programs.program(
       `head ${tokens}`,
-      () => ({ x: [tokens, config.hidden], norm: [config.hidden], head: weights.shape(name) }),
+      () => ({ x: [tokens, config.hidden], ...headShapes(weights) }),
       (inputs) => {
         const report: Record<string, tf.Tensor> = {};
         logits(inputs.x, inputs, config, observer(report));
         return report;
       },
     );
-    const norm = { data: await weights.read('model.norm.weight'), shape: [config.hidden] };
-    return program.run({ x, norm, head: { data: await weights.read(name), shape: weights.shape(name) } });
+    return program.run({ x, ...(await readHead(weights)) });
   }
 }
 

@@ -3,8 +3,11 @@
  * one behind it, without changing what the layer computes.
  *
  *     qkv   input_layernorm → q, k, v              fc1   post_attention_layernorm → w1, w3
- *     out   v → o                                  fc2   w3 → w2
+ *     out   v → o                                  fc2   w3 → w2, where w3 gates
  *     qkt   q ↔ k
+ *
+ * Where one norm feeds attention and MLP, qkv scales w1 and w3 too and there is no fc1. Where queries and keys are normed, q ↔ k
+ * lies in those norms, which all heads share.
  *
  * A pair `first → second` with scale s and shift z becomes first / s (bias (b - z) / s) and second · diag(s)
  * (bias + W·z). SmoothQuant computes s from statistics, LET learns it; both are applied here, in tfjs operations,
@@ -30,8 +33,9 @@ export interface LayerTransform {
   /** `[ffn]` */
   readonly fc2?: ChannelScale | undefined;
   /**
-   * `[kvHeads * headDim / 2]`: one scale for each rotary pair of a key head, which keeps the function exactly;
-   * or `[heads * headDim]` as the reference learns it, which under rotary embedding does not.
+   * `[kvHeads * (headDim - rotaryDim / 2)]`: one scale for each rotary pair of a key head, then one for each channel that does not
+   * turn, which keeps the function exactly (of one head where queries and keys are normed); or `[heads * headDim]` as the reference
+   * learns it, which under rotary embedding does not.
    */
   readonly qkt?: tf.Tensor | undefined;
 }
@@ -82,7 +86,7 @@ export function applyTransform(
   const { qkv, fc1, out, fc2, qkt } = transform;
   if (qkv) {
     divideRows('input_layernorm', qkv.scale, qkv.shift, normBias);
-    for (const module of ['q_proj', 'k_proj', 'v_proj']) multiplyColumns(`self_attn.${module}`, qkv.scale, qkv.shift);
+    for (const module of modulesAfter('qkv', config)) multiplyColumns(module, qkv.scale, qkv.shift);
   }
   if (out) {
     divideRows('self_attn.v_proj', out.scale, out.shift);
@@ -91,12 +95,13 @@ export function applyTransform(
   }
   if (qkt) {
     const { queries, keys } = queryKeyScales(qkt, config);
-    divideRows('self_attn.q_proj', queries, undefined);
-    divideRows('self_attn.k_proj', tf.div(1, keys), undefined);
+    const kind = config.queryKeyNorms ? 'norm' : 'proj';
+    divideRows(`self_attn.q_${kind}`, queries, undefined);
+    divideRows(`self_attn.k_${kind}`, tf.div(1, keys), undefined);
   }
   if (fc1) {
     divideRows('post_attention_layernorm', fc1.scale, fc1.shift, normBias);
-    for (const module of ['w1', 'w3']) multiplyColumns(`mlp.${module}`, fc1.scale, fc1.shift);
+    for (const module of modulesAfter('fc1', config)) multiplyColumns(module, fc1.scale, fc1.shift);
   }
   if (fc2) {
     divideRows('mlp.w3', fc2.scale, fc2.shift);
@@ -111,9 +116,25 @@ export function overQueryHeads(x: tf.Tensor, { heads, kvHeads, headDim }: Decode
   return tf.reshape(tf.tile(tf.reshape(x, [kvHeads, 1, headDim]), [1, heads / kvHeads, 1]), [heads * headDim]);
 }
 
+/** The linears that a norm's output goes into. */
+export function modulesAfter(pair: 'qkv' | 'fc1', { mlp, residual }: DecoderConfig): string[] {
+  const gates = mlp === 'gated' ? ['mlp.w1', 'mlp.w3'] : ['mlp.w1'];
+  if (pair === 'fc1') return gates;
+  const projections = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'];
+  return residual === 'parallel' ? [...projections, ...gates] : projections;
+}
+
+/** How many scales keep q · k exactly; see `LayerTransform.qkt`. */
+export const queryKeyScaleCount = ({ kvHeads, headDim, rotaryDim, queryKeyNorms }: DecoderConfig): number =>
+  (queryKeyNorms ? 1 : kvHeads) * (headDim - rotaryDim / 2);
+
 function queryKeyScales(qkt: tf.Tensor, config: DecoderConfig): { queries: tf.Tensor; keys: tf.Tensor } {
-  const { kvHeads, headDim } = config;
-  if (qkt.size !== (kvHeads * headDim) / 2) return { queries: qkt, keys: qkt };
-  const keys = tf.reshape(tf.tile(tf.reshape(qkt, [kvHeads, 1, headDim / 2]), [1, 2, 1]), [kvHeads * headDim]);
-  return { queries: overQueryHeads(keys, config), keys };
+  if (qkt.size !== queryKeyScaleCount(config)) return { queries: qkt, keys: qkt };
+  const { headDim, rotaryDim, queryKeyNorms } = config;
+  const [half, own] = [rotaryDim / 2, headDim - rotaryDim];
+  const scales = tf.reshape(qkt, [-1, half + own]);
+  const turning = tf.slice(scales, [0, 0], [-1, half]);
+  const parts = [turning, turning, ...(own > 0 ? [tf.slice(scales, [0, half], [-1, own])] : [])];
+  const keys = tf.reshape(tf.concat(parts, 1), [-1]);
+  return { queries: queryKeyNorms ? keys : overQueryHeads(keys, config), keys };
 }

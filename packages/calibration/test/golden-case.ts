@@ -7,7 +7,9 @@ import { openCheckpoint, readSafetensors } from '@mobilequant/checkpoint/node';
 import {
   ConfigError,
   cachedWeights,
+  checkpointForm,
   type DecoderConfig,
+  fromCheckpoint,
   parseConfig,
   type Weights,
   weightsFrom,
@@ -96,7 +98,7 @@ export async function openGolden(directory: string): Promise<{ cases: GoldenCase
 async function openCase(folder: string, name: string): Promise<GoldenCase> {
   const json = (file: string) => JSON.parse(readFileSync(join(folder, file), 'utf8'));
   const config = parseConfig(json('config.json'));
-  const { weights } = await openCheckpoint(folder);
+  const weights = fromCheckpoint(checkpointForm(json('config.json')), (await openCheckpoint(folder)).weights);
   const manifest: GoldenManifest = json('manifest.json');
   const files = new Map<string, Promise<GoldenTensors>>();
   const file = (stem: string): Promise<GoldenTensors> => {

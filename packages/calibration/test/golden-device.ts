@@ -6,9 +6,10 @@ import {
   type BlockWeights,
   block,
   type DecoderConfig,
-  headName,
+  embed,
   type KeysValues,
   logits,
+  readHead,
   readLayer,
   type Weights,
 } from '@mobilequant/core';
@@ -40,8 +41,8 @@ export async function runDevice(
   runtime: Runtime,
   { config, weights, tokens, context, past }: DeviceInput,
 ): Promise<DeviceResult> {
-  const { kvHeads, headDim, hidden } = config;
-  let x: Value = { data: await weights.readRows('model.embed_tokens.weight', tokens), shape: [tokens.length, hidden] };
+  const { kvHeads, headDim } = config;
+  let x: Value = await embed(config, weights, tokens);
   const keys: number[] = [];
   const values: number[] = [];
   for (let layer = 0; layer < config.layers; layer++) {
@@ -71,15 +72,8 @@ export async function runDevice(
     keys.push(...(result['keys'] as Float32Array));
     values.push(...(result['values'] as Float32Array));
   }
-  const head = headName(weights);
-  const parts: Values = {
-    x,
-    norm: { data: await weights.read('model.norm.weight'), shape: [hidden] },
-    head: { data: await weights.read(head), shape: weights.shape(head) },
-  };
-  const fn = (inputs: Record<string, tf.Tensor>) => ({
-    y: logits(inputs['x'] as tf.Tensor, inputs as Record<'norm' | 'head', tf.Tensor>, config),
-  });
+  const parts: Values = { x, ...(await readHead(weights)) };
+  const fn = (inputs: Record<string, tf.Tensor>) => ({ y: logits(inputs['x'] as tf.Tensor, inputs, config) });
   const { y } = await evaluate(how, runtime, fn, parts);
   return { logits: y as Float32Array, keys: Float32Array.from(keys), values: Float32Array.from(values) };
 }

@@ -8,6 +8,7 @@ import {
   cachedWeights,
   contextValues,
   type DecoderConfig,
+  embed,
   readLayer,
   type Tap,
   type Weights,
@@ -25,7 +26,7 @@ import type * as tf from '@tensorflow/tfjs';
 import { type LayerPrograms, layerPrograms } from '../src/layer-programs.ts';
 import { initialLearnables, type LearningTargets, learningTap } from '../src/learnables.ts';
 import type { LearningInput } from '../src/learning.ts';
-import { quantizedForm } from '../src/methods.ts';
+import { observedForm, quantizedForm } from '../src/methods.ts';
 import { withKnownRanges } from '../src/quantize-model.ts';
 import { type SmoothQuantOptions, smooth } from '../src/smooth-quant.ts';
 import { collectStatistics, rangesOf, type Statistics } from '../src/statistics.ts';
@@ -46,7 +47,7 @@ export interface CaseRuns {
 }
 
 export function startRuns(runtime: Runtime, golden: GoldenCase): CaseRuns {
-  const config = quantizedForm(golden.config);
+  const config = observedForm(golden.config);
   const observe = (weights: Weights) => collectStatistics(runtime, config, weights, golden.calibration);
   const statistics = once(() => observe(golden.weights));
   const variants = new Map<string, ReturnType<typeof once<{ weights: Weights; statistics: Statistics }>>>();
@@ -102,7 +103,13 @@ export async function inputOf(
   recipe: Recipe,
 ): Promise<LearningInput> {
   const ranges = withKnownRanges(rangesOf(await runs.statisticsOf(variant)), recipe);
-  return { config: runs.config, weights: await runs.weights(variant), recipe, ranges, samples: golden.calibration };
+  return {
+    config: quantizedForm(runs.config, 'reference'),
+    weights: await runs.weights(variant),
+    recipe,
+    ranges,
+    samples: golden.calibration,
+  };
 }
 
 /** The quantized layers in the reference's own arithmetic. */
@@ -120,10 +127,7 @@ export async function hiddenBy(
   weights: Weights,
   tokens: Int32Array,
 ): Promise<Float32Array> {
-  let x: Value = {
-    data: await weights.readRows('model.embed_tokens.weight', tokens),
-    shape: [tokens.length, config.hidden],
-  };
+  let x: Value = await embed(config, weights, tokens);
   for (let layer = 0; layer < config.layers; layer++) x = await programs.forward(layer, x, programs.learnables(layer));
   return x.data as Float32Array;
 }
@@ -155,7 +159,7 @@ export async function sitesOf(
   tokens: Int32Array,
 ): Promise<Map<string, Float32Array>> {
   const sites = new Map<string, Float32Array>();
-  let x = await weights.readRows('model.embed_tokens.weight', tokens);
+  let x = (await embed(config, weights, tokens)).data;
   for (let layer = 0; layer < config.layers; layer++) {
     const tensors = await readLayer(weights, layer);
     const prefix = `model.layers.${layer}.`;
@@ -184,7 +188,7 @@ export async function sitesOf(
       );
       return { y: x, ...seen };
     };
-    const context = contextValues(config, tokens.length);
+    const context = contextValues(config, tokens.length, 0, layer);
     const results = await evaluate(how, runtime, fn, {
       x: { data: x, shape: [tokens.length, config.hidden] },
       ...context,

@@ -2,7 +2,7 @@
  * Parity with the reference implementation, on every model case in the folder of golden data: forward, statistics, SmoothQuant,
  * simulated quantization, every gradient, the first steps of every training job, and the device form.
  */
-import { createDecoder, deviceForm, norm, ropeTables, simulatedReading } from '@mobilequant/core';
+import { createDecoder, deviceForm, embed, norm, readHead, ropeTables, simulatedReading } from '@mobilequant/core';
 import { type Encoding, type QuantizerSpec, referenceGrid, resolveRecipe } from '@mobilequant/quantizer';
 import type { Value } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
@@ -98,14 +98,14 @@ function forward(golden: GoldenCase, runs: CaseRuns): void {
     const decoder = createDecoder(runtime, config, weights);
     const states = new Map<string, Float32Array[]>();
     const keep = (name: string, x: Float32Array) => states.set(name, [...(states.get(name) ?? []), x]);
-    const weight = tf.tensor1d(await weights.read('model.norm.weight'));
+    const { 'norm.weight': weight, 'norm.bias': bias } = await readHead(weights);
     for (const tokens of evaluation) {
       keep('hidden.embed', await decoder.embed(tokens));
       const x = await decoder.hidden(tokens, (layer, state) => keep(`hidden.layer${layer}`, state));
       const normed = norm(
         tf.tensor2d(x, [tokens.length, config.hidden]),
-        weight,
-        undefined,
+        tf.tensor1d((weight as GoldenTensor).data),
+        bias && tf.tensor1d(bias.data),
         config.finalNorm,
         config.normEpsilon,
       );
@@ -338,14 +338,11 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
     const session = startSession(runtime, 'golden', input, job.options);
     const { programs, learnables } = session;
     const sample = golden.calibration[0] as Int32Array;
-    const x: Value = {
-      data: await input.weights.readRows('model.embed_tokens.weight', sample),
-      shape: [sample.length, runs.config.hidden],
-    };
+    const x: Value = await embed(input.config, input.weights, sample);
     const aim = want(await stored(), 'target.step0');
     if (job.endToEnd) {
       const result = await endToEndGradients(session, input, sample, aim, job.options.extraLoss ? 2 : 1);
-      const decoder = createDecoder(runtime, runs.config, input.weights);
+      const decoder = createDecoder(runtime, input.config, input.weights);
       return { session, target: await decoder.hidden(sample), ...result };
     }
     const first = learnables[0] as (typeof learnables)[0];
@@ -472,7 +469,7 @@ function learning(golden: GoldenCase, runs: CaseRuns, job: Job): void {
       const hidden: Float32Array[] = [];
       const logits: Float32Array[] = [];
       for (const tokens of golden.evaluation) {
-        hidden.push(await hiddenBy(programs, runs.config, fused.weights, tokens));
+        hidden.push(await hiddenBy(programs, fused.config, fused.weights, tokens));
         logits.push(await head.logits(hidden.at(-1) as Float32Array));
       }
       const last = `hidden.layer${runs.config.layers - 1}`;
@@ -519,7 +516,7 @@ function device(golden: GoldenCase): void {
     const model = once(async () => {
       const fused = new Map(under(await golden.file(job), 'final.weight.').filter(([name]) => !name.endsWith('.bias')));
       expect(fused.size).toBeGreaterThan(0);
-      return deviceForm(quantizedForm(golden.config), replaced(golden.weights, fused));
+      return deviceForm(quantizedForm(golden.config, 'reference'), replaced(golden.weights, fused));
     });
     const get = (name: string): GoldenTensor => tensors.get(`${job}.${name}`) as GoldenTensor;
     const tokensOf = (name: string) => Int32Array.from(want(tensors, `${job}.${name}`));

@@ -1,5 +1,13 @@
 /** Small random layers, quantized and with everything learnable moved away from its starting point. */
-import { contextValues, type DecoderConfig, type Weights, weightsFrom } from '@mobilequant/core';
+import {
+  contextValues,
+  type DecoderConfig,
+  decoderConfig,
+  decoderTensors,
+  embed,
+  type Weights,
+  weightsFrom,
+} from '@mobilequant/core';
 import { type QuantizerSpec, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Runtime, Value } from '@mobilequant/tracer';
 import { type LayerPrograms, layerPrograms } from '../src/layer-programs.ts';
@@ -24,78 +32,38 @@ export function normal(seed: number): () => number {
   return () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
 }
 
-export interface TinySize {
+export interface TinySize extends Partial<DecoderConfig> {
   readonly hidden: number;
   readonly ffn: number;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  readonly layers?: number;
-  readonly vocab?: number;
   readonly tied?: boolean;
 }
 
-export function tinyConfig({
-  hidden,
-  ffn,
-  heads,
-  kvHeads,
-  headDim,
-  layers = 1,
-  vocab = 24,
-  tied = false,
-}: TinySize): DecoderConfig {
-  return {
-    layers,
-    hidden,
-    ffn,
-    heads,
-    kvHeads,
-    headDim,
-    vocab,
-    maxPositions: 64,
-    normEpsilon: 1e-6,
-    norm: 'l2',
-    finalNorm: 'epsilon',
-    scoreScale: 'explicit',
-    activation: 'silu',
-    rope: { theta: 10000 },
-    tiedEmbeddings: tied,
-  };
-}
+export const tinyConfig = ({ tied = false, ...size }: TinySize): DecoderConfig =>
+  decoderConfig({ layers: 1, vocab: 24, maxPositions: 64, norm: 'l2', tiedEmbeddings: tied, ...size });
 
-/** Random weights, norm weights around 1; biases in the norms or the linears on request. */
+/** Random weights, norm weights around 1; the biases that the config asks for, and others on request. */
 export function tinyWeights(
   config: DecoderConfig,
   seed: number,
   { normBias = false, bias = false }: { normBias?: boolean; bias?: boolean } = {},
 ): Weights {
-  const { hidden, ffn, heads, kvHeads, headDim, layers, vocab, tiedEmbeddings } = config;
   const next = normal(seed);
-  const tensors = new Map<string, { shape: number[]; data: Float32Array }>();
-  const add = (name: string, shape: number[], value: () => number): void => {
+  const tensors = new Map<string, { shape: readonly number[]; data: Float32Array }>();
+  for (const { name, shape, optional } of decoderTensors(config)) {
+    const isNorm = name.includes('norm.');
+    const inLayer = name.includes('.layers.');
+    if (optional && !(name.endsWith('.bias') && inLayer && (isNorm ? normBias : bias))) continue;
+    const columns = shape.at(-1) as number;
+    const value = (): number => {
+      if (name.endsWith('.bias')) return 0.2 * next();
+      if (isNorm) return 1 + 0.3 * next();
+      return name.includes('embed') ? next() : next() / Math.sqrt(columns);
+    };
     tensors.set(name, { shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, value) });
-  };
-  add('model.embed_tokens.weight', [vocab, hidden], next);
-  for (let layer = 0; layer < layers; layer++) {
-    const prefix = `model.layers.${layer}.`;
-    // biome-ignore format: a table
-    const linears: [string, number, number][] = [
-      ['self_attn.q_proj', heads * headDim, hidden], ['self_attn.k_proj', kvHeads * headDim, hidden],
-      ['self_attn.v_proj', kvHeads * headDim, hidden], ['self_attn.o_proj', hidden, heads * headDim],
-      ['mlp.w1', ffn, hidden], ['mlp.w3', ffn, hidden], ['mlp.w2', hidden, ffn],
-    ];
-    for (const [module, out, columns] of linears) {
-      add(`${prefix}${module}.weight`, [out, columns], () => next() / Math.sqrt(columns));
-      if (bias) add(`${prefix}${module}.bias`, [out], () => 0.2 * next());
-    }
-    for (const module of ['input_layernorm', 'post_attention_layernorm']) {
-      add(`${prefix}${module}.weight`, [hidden], () => 1 + 0.3 * next());
-      if (normBias) add(`${prefix}${module}.bias`, [hidden], () => 0.2 * next());
-    }
   }
-  add('model.norm.weight', [hidden], () => 1 + 0.3 * next());
-  if (!tiedEmbeddings) add('lm_head.weight', [vocab, hidden], () => next() / Math.sqrt(hidden));
   return weightsFrom(tensors);
 }
 
@@ -158,9 +126,8 @@ export async function tinyLayer(
       else if (value !== 0) data[i] = value + 0.3 * next(); // a zero point at the end of its grid stays there
     }
   }
-  const shape = [tokens, config.hidden];
-  const x = { data: await weights.readRows('model.embed_tokens.weight', sample), shape };
-  const dy = { data: Float32Array.from({ length: tokens * config.hidden }, () => next()), shape };
+  const x = await embed(config, weights, sample);
+  const dy = { data: Float32Array.from({ length: tokens * config.hidden }, () => next()), shape: x.shape };
   return {
     config,
     weights,

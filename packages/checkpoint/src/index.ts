@@ -4,7 +4,7 @@ export { type DType, type DTypeInfo, dtypeFromTag, dtypeInfo, dtypeTags, type St
 export { CheckpointError, type CheckpointProblem, FormatError, type FormatProblem, OverflowError } from './errors.ts';
 export { fromBfloat16, fromFloat16, type Narrowed, toBfloat16, toFloat16 } from './float16.ts';
 export { type JsonObject, type JsonValue, parseJsonObject } from './json.ts';
-export { isComputedBuffer, toHuggingFace, toUnified } from './names.ts';
+export { isComputedBuffer } from './names.ts';
 export {
   elementsOf,
   encodeHeader,

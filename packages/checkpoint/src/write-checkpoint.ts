@@ -8,7 +8,6 @@ import type { Checkpoint } from './checkpoint.ts';
 import type { CheckpointWeights } from './checkpoint-weights.ts';
 import { CheckpointError } from './errors.ts';
 import type { JsonObject, JsonValue } from './json.ts';
-import { toHuggingFace } from './names.ts';
 import { temporaryName } from './write-file-atomic.ts';
 import { writeSafetensors } from './write-safetensors.ts';
 
@@ -36,7 +35,7 @@ const SIGNATURE = 'mobilequant'; // `producer` in a config.json that was written
 export interface WriteCheckpointOptions {
   /** The model that it comes from: its config, and its tokenizer files, are taken over. */
   readonly from: Pick<Checkpoint, 'directory' | 'config'>;
-  /** The tensors, by unified names. */
+  /** The tensors, by the names that they get in the file. */
   readonly weights: Pick<CheckpointWeights, 'names' | 'shape' | 'read'>;
   /** How they are stored. Throws an `OverflowError` for values that do not fit. */
   readonly dtype: 'float32' | 'float16' | 'bfloat16';
@@ -80,7 +79,7 @@ export async function writeCheckpoint(directory: string, options: WriteCheckpoin
       await writeFile(join(draft, name), `${JSON.stringify(value, null, 2)}\n`);
     }
     const tensors = weights.names().map((name) => ({
-      name: toHuggingFace(name),
+      name,
       dtype,
       shape: weights.shape(name),
       data: () => weights.read(name),

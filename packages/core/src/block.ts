@@ -5,6 +5,7 @@
  * cost no copies: the query heads of a group are the rows of one product with their key head.
  */
 import * as tf from '@tensorflow/tfjs';
+import { gelu, geluTanh, softCap } from './activation.ts';
 import type { DecoderConfig } from './config.ts';
 import { norm } from './norm.ts';
 import { rotate, swapHalves } from './rope.ts';
@@ -14,11 +15,11 @@ import { floatTap, type Tap } from './tap.ts';
 /** Tensors of one layer by their names in the layer, e.g. `self_attn.q_proj.weight`; biases where the model has them. */
 export type BlockWeights = Readonly<Record<string, tf.Tensor>>;
 
-/** What the positions say, the same for every layer. */
+/** What the positions say, the same for every layer of a kind. */
 export interface BlockContext {
   /** `[tokens, headDim]` */
   readonly cos: tf.Tensor;
-  /** `[tokens, headDim]`, first half negated. */
+  /** `[tokens, headDim]`, first half of what turns negated. */
   readonly sin: tf.Tensor;
   /** `[1, tokens, pastTokens + tokens]`, added to the scores: 0 where a query may look, very negative elsewhere. */
   readonly mask: tf.Tensor;
@@ -47,7 +48,7 @@ export interface BlockResult extends KeysValues {
 }
 
 /**
- * One layer: attention and MLP, each behind its norm and added to the residual stream.
+ * One layer: attention and MLP, each behind its norm, or both behind one, and added to the residual stream.
  *
  * @param x `[tokens, hidden]`
  */
@@ -60,10 +61,17 @@ export function block(
 ): BlockResult {
   const { tap = floatTap } = options;
   const layer = modules(weights, config, tap);
-  const attended = attention(layer.norm(x, 'input_layernorm'), layer, context, config, { ...options, tap });
-  const middle = tf.add(x, attended.x);
-  const fed = feedForward(layer.norm(middle, 'post_attention_layernorm'), layer, tap);
-  return { ...attended, x: tf.add(middle, fed) };
+  const output = (y: tf.Tensor, module: string) => (config.outputNorms ? layer.norm(y, module) : y);
+
+  const normed = layer.norm(x, 'input_layernorm');
+  const attended = attention(normed, layer, context, config, { ...options, tap });
+  if (config.residual === 'parallel') {
+    const fed = feedForward(normed, layer, config, tap);
+    return { ...attended, x: tf.add(x, tf.add(attended.x, fed)) };
+  }
+  const middle = tf.add(x, output(attended.x, 'attention_output_layernorm'));
+  const fed = feedForward(layer.norm(middle, 'post_attention_layernorm'), layer, config, tap);
+  return { ...attended, x: tf.add(middle, output(fed, 'mlp_output_layernorm')) };
 }
 
 interface Modules {
@@ -95,21 +103,25 @@ function modules(weights: BlockWeights, config: DecoderConfig, tap: Tap): Module
 
 function attention(
   x: tf.Tensor,
-  { linear }: Modules,
+  { linear, norm }: Modules,
   { cos, sin, mask }: BlockContext,
-  { heads, kvHeads, headDim, scoreScale }: DecoderConfig,
+  config: DecoderConfig,
   { tap, past, queryChunk = 0 }: BlockOptions & { tap: Tap },
 ): BlockResult {
+  const { heads, kvHeads, headDim, scoreFactor, scoreScale, scoreCap } = config;
   const tokens = x.shape[0] as number;
   const group = heads / kvHeads;
-  const swap = swapHalves(headDim);
+  const swap = swapHalves(config);
   const split = (y: tf.Tensor, count: number) => tf.transpose(tf.reshape(y, [tokens, count, headDim]), [1, 0, 2]);
+  /** `[tokens, count * headDim]`, each head's channels normed. */
+  const normed = (y: tf.Tensor, module: string) =>
+    config.queryKeyNorms ? norm(tf.reshape(y, [-1, headDim]), module) : y;
+  /** Queries or keys with their positions, `[count, tokens, headDim]`. */
+  const placed = (name: 'q' | 'k', count: number) =>
+    rotate(split(normed(linear(x, `self_attn.${name}_proj`), `self_attn.${name}_norm`), count), cos, sin, swap);
 
-  const queries = tap.activation(
-    'self_attn.qk_bmm.input',
-    rotate(split(linear(x, 'self_attn.q_proj'), heads), cos, sin, swap),
-  );
-  const newKeys = rotate(split(linear(x, 'self_attn.k_proj'), kvHeads), cos, sin, swap);
+  const queries = tap.activation('self_attn.qk_bmm.input', placed('q', heads));
+  const newKeys = placed('k', kvHeads);
   const newValues = split(linear(x, 'self_attn.v_proj'), kvHeads);
   const keys = tap.activation('self_attn.qk_bmm.input2', past ? tf.concat([past.keys, newKeys], 1) : newKeys);
   const values = tap.activation('self_attn.pv_bmm.input2', past ? tf.concat([past.values, newValues], 1) : newValues);
@@ -121,8 +133,8 @@ function attention(
     const grouped = tf.reshape(part(queries, 1, from, to), [kvHeads, group * rows, headDim]);
     const scores = tf.reshape(tf.matMul(grouped, part(keys, 1, 0, seen), false, true), [heads, rows, seen]);
     const raw = tap.activation('self_attn.qk_bmm.output', scores);
-    const scaled = scoreScale === 'folded' ? raw : tf.mul(raw, 1 / Math.sqrt(headDim));
-    const masked = tf.add(scaled, part(part(mask, 1, from, to), 2, 0, seen));
+    const scaled = scoreScale === 'folded' ? raw : tf.mul(raw, scoreFactor);
+    const masked = tf.add(softCap(scaled, scoreCap), part(part(mask, 1, from, to), 2, 0, seen));
     const probabilities = tap.activation('self_attn.pv_bmm.input', softmax(masked), { nonnegative: true });
     const mixed = tf.matMul(tf.reshape(probabilities, [kvHeads, group * rows, seen]), part(values, 1, 0, seen));
     return tf.reshape(mixed, [heads, rows, headDim]);
@@ -148,11 +160,17 @@ function part(x: tf.Tensor, axis: number, from: number, to: number): tf.Tensor {
   );
 }
 
-/** w2 · (silu(w1 · x) * (w3 · x)), with silu(g) = g * sigmoid(g). */
-function feedForward(x: tf.Tensor, { linear }: Modules, tap: Tap): tf.Tensor {
+/** w2 · (act(w1 · x) * (w3 · x)), or without w3. */
+function feedForward(x: tf.Tensor, { linear }: Modules, config: DecoderConfig, tap: Tap): tf.Tensor {
   const gate = tap.activation('mlp.act_fn.input', linear(x, 'mlp.w1'));
+  if (config.mlp === 'plain') return linear(activated(gate, config, tap), 'mlp.w2');
   const up = linear(x, 'mlp.w3');
-  const sigmoid = tap.activation('mlp.act_fn.input2', tf.sigmoid(gate), { nonnegative: true });
-  const activated = tap.activation('mlp.act_fn.output', tf.mul(gate, sigmoid));
-  return linear(tf.mul(activated, up), 'mlp.w2');
+  return linear(tf.mul(activated(gate, config, tap), up), 'mlp.w2');
+}
+
+/** silu(g) is g * sigmoid(g), and the sigmoid has a quantizer of its own. */
+function activated(gate: tf.Tensor, { activation }: DecoderConfig, tap: Tap): tf.Tensor {
+  const silu = () => tf.mul(gate, tap.activation('mlp.act_fn.input2', tf.sigmoid(gate), { nonnegative: true }));
+  const y = activation === 'silu' ? silu() : activation === 'gelu' ? gelu(gate) : geluTanh(gate);
+  return tap.activation('mlp.act_fn.output', y);
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { checkedWeights, WeightsError } from './checked-weights.ts';
-import { parseConfig } from './config.ts';
+import { parseConfig } from './parse-config.ts';
 import { headName, type Weights, weightsFrom } from './weights.ts';
 
 const config = (changes = {}) =>
@@ -75,7 +75,12 @@ test.each([
   ['other heads', { num_key_value_heads: 4 }, {}, "'model.layers.0.self_attn.k_proj.weight' to be [8, 8]"],
   ['a bias of another size', {}, { 'model.layers.0.mlp.w1.bias': [3] }, "'model.layers.0.mlp.w1.bias' to be [12]"],
   ['more layers', { num_hidden_layers: 1e9 }, {}, "a tensor 'model.layers.2.input_layernorm.weight'"],
-  ['fewer layers', { num_hidden_layers: 1 }, {}, "only tensors of a llama of 1 layers, got 'model.layers.1."],
+  [
+    'fewer layers',
+    { num_hidden_layers: 1 },
+    {},
+    "only tensors of a decoder of 1 layers with these switches, got 'model.layers.1.",
+  ],
   [
     'an unknown tensor',
     {},

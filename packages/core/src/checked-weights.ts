@@ -3,6 +3,7 @@
  * shapes are looked at, so a model that does not fit together is found out before anything is computed.
  */
 import type { DecoderConfig } from './config.ts';
+import { decoderTensors } from './decoder-tensors.ts';
 import { headName, type Weights } from './weights.ts';
 
 /** A tensor that a decoder of this config needs and does not have, or has and does not use. */
@@ -30,7 +31,7 @@ const HEAD = 'lm_head.weight';
  */
 export function checkedWeights(config: DecoderConfig, weights: Weights): Weights {
   const known = new Set<string>();
-  for (const [name, shape, optional] of tensorsOf(config)) {
+  for (const { name, shape, optional } of decoderTensors(config)) {
     known.add(name);
     if (!weights.has(name)) {
       if (optional) continue;
@@ -43,7 +44,7 @@ export function checkedWeights(config: DecoderConfig, weights: Weights): Weights
   }
   const unknown = weights.names().find((name) => !known.has(name));
   if (unknown !== undefined) {
-    const expected = `only tensors of a llama of ${config.layers} layers`;
+    const expected = `only tensors of a decoder of ${config.layers} layers with these switches`;
     const advice = 'The decoder would leave it out; remove it if it does not matter.';
     throw new WeightsError(unknown, expected, `'${unknown}'`, advice);
   }
@@ -54,45 +55,6 @@ const adviceOn = (name: string): string =>
   name === HEAD
     ? 'Set tie_word_embeddings to true in config.json if the head is the embedding.'
     : 'Check that the weights belong to the config, and that all files are there.';
-
-type Expected = readonly [name: string, shape: readonly number[], optional?: boolean];
-
-/** One after another, so that a config with absurdly many layers fails at the first one. */
-function* tensorsOf({
-  layers,
-  vocab,
-  hidden,
-  ffn,
-  heads,
-  kvHeads,
-  headDim,
-  tiedEmbeddings,
-}: DecoderConfig): Generator<Expected> {
-  const [queries, keys] = [heads * headDim, kvHeads * headDim];
-  const linears: readonly (readonly [module: string, rows: number, columns: number])[] = [
-    ['self_attn.q_proj', queries, hidden],
-    ['self_attn.k_proj', keys, hidden],
-    ['self_attn.v_proj', keys, hidden],
-    ['self_attn.o_proj', hidden, queries],
-    ['mlp.w1', ffn, hidden],
-    ['mlp.w3', ffn, hidden],
-    ['mlp.w2', hidden, ffn],
-  ];
-  yield ['model.embed_tokens.weight', [vocab, hidden]];
-  for (let layer = 0; layer < layers; layer++) {
-    const at = (name: string): string => `model.layers.${layer}.${name}`;
-    for (const module of ['input_layernorm', 'post_attention_layernorm']) {
-      yield [at(`${module}.weight`), [hidden]];
-      yield [at(`${module}.bias`), [hidden], true];
-    }
-    for (const [module, rows, columns] of linears) {
-      yield [at(`${module}.weight`), [rows, columns]];
-      yield [at(`${module}.bias`), [rows], true];
-    }
-  }
-  yield ['model.norm.weight', [hidden]];
-  yield [HEAD, [vocab, hidden], tiedEmbeddings];
-}
 
 function without(weights: Weights, hidden: string): Weights {
   const names = weights.names().filter((name) => name !== hidden);

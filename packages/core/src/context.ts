@@ -1,38 +1,48 @@
 /**
- * What a block is given beside its weights: values that depend on positions alone, the same for every layer.
+ * What a block is given beside its weights: values that depend on positions alone, the same for every layer of a kind.
  */
 import type { Value, Values } from '@mobilequant/tracer';
-import type { DecoderConfig } from './config.ts';
+import { type DecoderConfig, isSliding } from './config.ts';
 import { ropeTables } from './rope.ts';
 
 /** What a masked score gets: float32's lowest, so that no probability is left. */
 export const MASKED: number = -3.4028234663852886e38;
 
-/** Attention to itself and what came before, `[1, tokens, past + tokens]`. */
-export function causalMask(tokens: number, past = 0): Float32Array {
+/** Attention to itself and what came before, or the last `window` of these, `[1, tokens, past + tokens]`. */
+export function causalMask(tokens: number, past = 0, window: number = Infinity): Float32Array {
   const width = past + tokens;
-  return Float32Array.from({ length: tokens * width }, (_, i) =>
-    i % width > past + Math.floor(i / width) ? MASKED : 0,
-  );
+  return Float32Array.from({ length: tokens * width }, (_, i) => {
+    const [key, query] = [i % width, past + Math.floor(i / width)];
+    return key > query || key <= query - window ? MASKED : 0;
+  });
 }
 
-/** Rotary tables and mask of `tokens` positions behind `past` others: a `BlockContext` as values. */
-export function contextValues(config: DecoderConfig, tokens: number, past = 0): Record<'cos' | 'sin' | 'mask', Value> {
-  const { cos, sin } = ropeTables(config, tokens, past);
+/** Rotary tables and mask of `tokens` positions behind `past` others, as a layer has them: a `BlockContext` as values. */
+export function contextValues(
+  config: DecoderConfig,
+  tokens: number,
+  past = 0,
+  layer = 0,
+): Record<'cos' | 'sin' | 'mask', Value> {
+  const { cos, sin } = ropeTables(config, tokens, past, layer);
+  const window = isSliding(config, layer) ? config.sliding?.window : undefined;
   const shape = [tokens, config.headDim];
   return {
     cos: { data: cos, shape },
     sin: { data: sin, shape },
-    mask: { data: causalMask(tokens, past), shape: [1, tokens, past + tokens] },
+    mask: { data: causalMask(tokens, past, window), shape: [1, tokens, past + tokens] },
   };
 }
 
-/** `contextValues` of whole texts, computed once for each number of tokens. */
-export function contextCache(config: DecoderConfig): (tokens: number) => ReturnType<typeof contextValues> {
-  const contexts = new Map<number, ReturnType<typeof contextValues>>();
-  return (tokens) => {
-    let found = contexts.get(tokens);
-    if (!found) contexts.set(tokens, (found = contextValues(config, tokens)));
+/** `contextValues` of whole texts, computed once for each number of tokens and kind of layer. */
+export function contextCache(
+  config: DecoderConfig,
+): (tokens: number, layer: number) => ReturnType<typeof contextValues> {
+  const contexts = new Map<string, ReturnType<typeof contextValues>>();
+  return (tokens, layer) => {
+    const key = `${tokens} ${isSliding(config, layer)}`;
+    let found = contexts.get(key);
+    if (!found) contexts.set(key, (found = contextValues(config, tokens, 0, layer)));
     return found;
   };
 }

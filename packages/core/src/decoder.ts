@@ -10,7 +10,7 @@ import type { DecoderConfig } from './config.ts';
 import { contextCache, specsOf } from './context.ts';
 import * as head from './head.ts';
 import { floatReading, type Reading } from './reading.ts';
-import { headName, layerShapes, readLayer, type Weights } from './weights.ts';
+import { embed, headShapes, layerShapes, readHead, readLayer, type Weights } from './weights.ts';
 
 /** Rows of logits computed at once. */
 const HEAD_ROWS = 128;
@@ -51,7 +51,7 @@ export function createDecoder(
     const shapes = layerShapes(weights, layer);
     return programs.program(
       `block ${tokens} ${JSON.stringify(shapes)} ${reading.key(layer)}`,
-      () => ({ x: [tokens, hidden], ...specsOf(context(tokens)), ...shapes, ...reading.inputs(layer) }),
+      () => ({ x: [tokens, hidden], ...specsOf(context(tokens, layer)), ...shapes, ...reading.inputs(layer) }),
       (inputs) => ({ y: block(inputs.x, inputs, inputs, config, { tap: reading.tap(layer, inputs), queryChunk }).x }),
     );
   };
@@ -62,18 +62,16 @@ export function createDecoder(
       () => ({
         x: [rows, hidden],
         targets: { shape: [rows], dtype: 'int32' },
-        'norm.weight': [hidden],
-        'head.weight': weights.shape(headName(weights)),
+        ...headShapes(weights),
         ...reading.inputs('head'),
       }),
       (inputs) => {
-        const parts = { norm: inputs['norm.weight'], head: inputs['head.weight'] };
         const tap = reading.tap('head', inputs);
         return {
           y:
             kind === 'logits'
-              ? head.logits(inputs.x, parts, config, tap)
-              : head.negativeLogLikelihood(inputs.x, inputs.targets, parts, config, tap),
+              ? head.logits(inputs.x, inputs, config, tap)
+              : head.negativeLogLikelihood(inputs.x, inputs.targets, inputs, config, tap),
         };
       },
     );
@@ -82,11 +80,7 @@ export function createDecoder(
   const runHead = async (kind: 'logits' | 'loss', x: Float32Array, targets: Int32Array): Promise<Float32Array> => {
     const tokens = x.length / hidden;
     const result = new Float32Array(kind === 'logits' ? tokens * config.vocab : tokens);
-    const shared = {
-      'norm.weight': { data: await weights.read('model.norm.weight'), shape: [hidden] },
-      'head.weight': { data: await weights.read(headName(weights)), shape: weights.shape(headName(weights)) },
-      ...reading.values('head'),
-    };
+    const shared = { ...(await readHead(weights)), ...reading.values('head') };
     for (let from = 0; from < tokens; from += HEAD_ROWS) {
       const rows = Math.min(HEAD_ROWS, tokens - from);
       const feeds = {
@@ -102,13 +96,13 @@ export function createDecoder(
 
   const decoder: Decoder = {
     config,
-    embed: (tokens) => weights.readRows('model.embed_tokens.weight', tokens),
+    embed: async (tokens) => (await embed(config, weights, tokens)).data,
     async block(layer, x) {
       const tokens = x.length / hidden;
       const compiled = await blockProgram(layer, tokens);
       const own = await readLayer(weights, layer);
-      const feeds = { ...context(tokens), ...own, ...reading.values(layer), x: { data: x, shape: [tokens, hidden] } };
-      return (await compiled.run(feeds)).y.data as Float32Array;
+      const given = { ...context(tokens, layer), ...own, ...reading.values(layer) };
+      return (await compiled.run({ ...given, x: { data: x, shape: [tokens, hidden] } })).y.data as Float32Array;
     },
     async hidden(tokens, each) {
       let x = await decoder.embed(tokens);

@@ -1,38 +1,56 @@
 /**
  * The device form of a decoder: what an NPU would do at run time with constants is done to the weights once.
  *
- *     norms      x / ‖x‖ with sqrt(hidden) in the weight
- *     scores     q · kᵀ with 1/sqrt(headDim) in the query projection
+ *     norms       x / ‖x‖ with sqrt(channels) in the weight
+ *     scores      q · kᵀ with the score factor in the query projection, or in the queries' norm
+ *     embedding   with its factor in the table; a tied head becomes a head of its own
  *
- * Each is a number that one tensor is multiplied by. Whatever is folded already stays as it is.
+ * Each is a number that one tensor is multiplied by. Whatever is folded already stays as it is; LayerNorm has nothing to fold.
  */
-import type { DecoderConfig } from './config.ts';
-import type { Weights } from './weights.ts';
+import type { DecoderConfig, NormForm } from './config.ts';
+import { headName, type Weights } from './weights.ts';
+
+const EMBEDDING = 'model.embed_tokens.weight';
+const HEAD = 'lm_head.weight';
 
 /**
  * The same float function as a model for devices, up to rounding; a norm with an epsilon loses it, which is the one real change
  * (the layers of a quantized model have none).
  */
 export function deviceForm(config: DecoderConfig, weights: Weights): { config: DecoderConfig; weights: Weights } {
-  const normFactor = (form: DecoderConfig['norm']): number => (form === 'l2-folded' ? 1 : Math.sqrt(config.hidden));
-  const scoreFactor = config.scoreScale === 'folded' ? 1 : 1 / Math.sqrt(config.headDim);
+  const { hidden, headDim, embeddingFactor, queryKeyNorms } = config;
+  const scoreFactor = config.scoreScale === 'folded' ? 1 : config.scoreFactor;
+  const normFactor = (form: NormForm, channels: number): number =>
+    form === 'l2-folded' || form === 'layer' ? 1 : Math.sqrt(channels);
   const factorOf = (name: string): number => {
-    if (name === 'model.norm.weight') return normFactor(config.finalNorm);
-    if (name.endsWith('layernorm.weight')) return normFactor(config.norm); // a bias is added behind the factor
-    return /\.self_attn\.q_proj\.(weight|bias)$/.test(name) ? scoreFactor : 1;
+    if (name === EMBEDDING) return embeddingFactor;
+    if (name === 'model.norm.weight') return normFactor(config.finalNorm, hidden);
+    if (name.endsWith('layernorm.weight')) return normFactor(config.norm, hidden); // a bias is added behind the factor
+    if (name.endsWith('.q_norm.weight')) return normFactor(config.norm, headDim) * scoreFactor;
+    if (name.endsWith('.q_norm.bias')) return scoreFactor;
+    if (name.endsWith('.k_norm.weight')) return normFactor(config.norm, headDim);
+    return !queryKeyNorms && /\.self_attn\.q_proj\.(weight|bias)$/.test(name) ? scoreFactor : 1;
   };
+  const folded = (form: NormForm): NormForm => (form === 'layer' ? form : 'l2-folded');
+  const untied = embeddingFactor !== 1 && !weights.has(HEAD);
+  const names = untied ? [...weights.names(), HEAD] : weights.names();
+  const sourceOf = (name: string): string => (name === HEAD ? headName(weights) : name);
+  const scaled = (tensor: Float32Array, factor: number) => (factor === 1 ? tensor : tensor.map((w) => w * factor));
   return {
-    config: { ...config, norm: 'l2-folded', finalNorm: 'l2-folded', scoreScale: 'folded' },
+    config: {
+      ...config,
+      norm: folded(config.norm),
+      finalNorm: folded(config.finalNorm),
+      scoreScale: 'folded',
+      embeddingFactor: 1,
+      tiedEmbeddings: config.tiedEmbeddings && !untied,
+    },
     weights: {
-      names: () => weights.names(),
-      has: (name) => weights.has(name),
-      shape: (name) => weights.shape(name),
-      readRows: (name, rows) => weights.readRows(name, rows),
-      async read(name) {
-        const factor = factorOf(name);
-        const tensor = await weights.read(name);
-        return factor === 1 ? tensor : tensor.map((w) => w * factor);
-      },
+      names: () => names,
+      has: (name) => names.includes(name),
+      shape: (name) => weights.shape(sourceOf(name)),
+      readRows: async (name, rows) => scaled(await weights.readRows(sourceOf(name), rows), factorOf(name)),
+      read: async (name) => scaled(await weights.read(sourceOf(name)), factorOf(name)),
     },
   };
 }

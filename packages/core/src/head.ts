@@ -2,17 +2,17 @@
  * After the last block: the final norm, the head, and the negative log-likelihood of what came next.
  */
 import * as tf from '@tensorflow/tfjs';
+import { softCap } from './activation.ts';
 import type { DecoderConfig } from './config.ts';
 import { norm } from './norm.ts';
 import { rowDot } from './row-dot.ts';
 import { floatTap, type Tap } from './tap.ts';
 
-export interface HeadWeights {
-  /** `[hidden]` */
-  readonly norm: tf.Tensor;
-  /** `[vocab, hidden]`; the embedding when they are tied. */
-  readonly head: tf.Tensor;
-}
+/**
+ * Tensors of the head: `norm.weight` `[hidden]`, `head.weight` `[vocab, hidden]` (the embedding when they are tied), and where
+ * the model has them `norm.bias` `[hidden]` and `head.bias` `[vocab]`.
+ */
+export type HeadWeights = Readonly<Record<string, tf.Tensor>>;
 
 function prepared(
   x: tf.Tensor,
@@ -20,18 +20,26 @@ function prepared(
   config: DecoderConfig,
   tap: Tap,
 ): { x: tf.Tensor; head: tf.Tensor } {
-  const weight = tap.weight('model.norm.weight', weights.norm);
-  const normed = norm(tap.activation('model.norm.input', x), weight, undefined, config.finalNorm, config.normEpsilon);
+  const tensor = (name: string): tf.Tensor => {
+    const found = weights[name];
+    if (!found) throw new Error(`head: expected the tensor '${name}', got only ${Object.keys(weights).join(', ')}.`);
+    return found;
+  };
+  const weight = tap.weight('model.norm.weight', tensor('norm.weight'));
+  const input = tap.activation('model.norm.input', x);
+  const normed = norm(input, weight, weights['norm.bias'], config.finalNorm, config.normEpsilon);
   return {
     x: tap.activation('lm_head.input', tap.activation('model.norm.output', normed)),
-    head: tap.weight('lm_head.weight', weights.head),
+    head: tap.weight('lm_head.weight', tensor('head.weight')),
   };
 }
 
 /** `[tokens, hidden]` → `[tokens, vocab]`. The tap's sites are full names: `model.norm.input`, `lm_head.weight`, …. */
 export function logits(x: tf.Tensor, weights: HeadWeights, config: DecoderConfig, tap: Tap = floatTap): tf.Tensor {
   const { x: input, head } = prepared(x, weights, config, tap);
-  return tap.activation('lm_head.output', tf.matMul(input as tf.Tensor2D, head as tf.Tensor2D, false, true));
+  const products = tf.matMul(input as tf.Tensor2D, head as tf.Tensor2D, false, true);
+  const bias = weights['head.bias'];
+  return softCap(tap.activation('lm_head.output', bias ? tf.add(products, bias) : products), config.logitCap);
 }
 
 /**
@@ -48,12 +56,16 @@ export function negativeLogLikelihood(
   config: DecoderConfig,
   tap: Tap = floatTap,
 ): tf.Tensor {
+  const ids = targets as tf.Tensor1D;
   const { x: input, head } = prepared(x, weights, config, tap);
+  const bias = weights['head.bias'];
   const products = tf.matMul(input as tf.Tensor2D, head as tf.Tensor2D, false, true);
-  const all = tap.activation('lm_head.output', products);
-  const chosen =
-    all === products
-      ? rowDot(input, tf.gather(head, targets as tf.Tensor1D))
-      : rowDot(all, tf.oneHot(targets as tf.Tensor1D, config.vocab));
-  return tf.sub(tf.logSumExp(all, -1), tf.reshape(chosen, [-1]));
+  const sums = bias ? tf.add(products, bias) : products;
+  const all = tap.activation('lm_head.output', sums);
+  const chosen = (): tf.Tensor => {
+    if (all !== sums) return tf.reshape(rowDot(all, tf.oneHot(ids, config.vocab)), [-1]);
+    const own = tf.reshape(rowDot(input, tf.gather(head, ids)), [-1]);
+    return bias ? tf.add(own, tf.gather(bias, ids)) : own;
+  };
+  return tf.sub(tf.logSumExp(softCap(all, config.logitCap), -1), softCap(chosen(), config.logitCap));
 }

@@ -9,14 +9,26 @@ export {
   type KeysValues,
 } from './block.ts';
 export { checkedWeights, WeightsError } from './checked-weights.ts';
-export { ConfigError, type DecoderConfig, parseConfig, type RopeConfig } from './config.ts';
+export { type CheckpointForm, fromCheckpoint, storedName, toCheckpoint, unifiedName } from './checkpoint-form.ts';
+export {
+  ConfigError,
+  type DecoderConfig,
+  type DecoderSizes,
+  decoderConfig,
+  isSliding,
+  type NormForm,
+  type RopeConfig,
+  type SlidingAttention,
+} from './config.ts';
 export { causalMask, contextCache, contextValues, MASKED, specsOf } from './context.ts';
 export { createDecoder, type Decoder, type DecoderOptions } from './decoder.ts';
+export { decoderTensors, type TensorShape } from './decoder-tensors.ts';
 export { deviceForm } from './device-form.ts';
 export { type FakeQuantizeAttributes, fakeQuantize } from './fake-quantize.ts';
 export { type HeadWeights, logits, negativeLogLikelihood } from './head.ts';
 export { type LanguageModel, languageModel } from './language-model.ts';
 export { norm } from './norm.ts';
+export { checkpointForm, modelTypes, parseConfig } from './parse-config.ts';
 export { quantizeAs } from './quantize-as.ts';
 export type { QuantizedModel } from './quantized-model.ts';
 export { floatReading, type Part, type Reading, scaleShape, simulatedReading, siteName } from './reading.ts';
@@ -25,9 +37,13 @@ export { rowDot, softmax } from './row-dot.ts';
 export { floatTap, type Hint, type Tap } from './tap.ts';
 export {
   cachedWeights,
+  embed,
   headName,
+  headShapes,
+  headTensors,
   layerShapes,
   layerTensorNames,
+  readHead,
   readLayer,
   rowsOf,
   type Weights,

@@ -1,18 +1,19 @@
 /**
- * Rotary position embedding, half-split pairing: channels i and i + headDim/2 turn together.
+ * Rotary position embedding, half-split pairing: channels i and i + rotaryDim/2 turn together.
  *
  *     rope(x) = x * cos + (x · R) * sin
  *
- * R swaps the halves; the minus sign of the first half is already in `sin`. So there are no slices and no concatenation.
+ * R swaps the halves; the minus sign of the first half is already in `sin`. Channels that do not turn have cos 1 and sin 0.
+ * So there are no slices and no concatenation.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { DecoderConfig, RopeConfig } from './config.ts';
+import { type DecoderConfig, isSliding, type RopeConfig } from './config.ts';
 
-/** Angle per position of each rotary pair, `[headDim / 2]`, with the checkpoint's frequency scaling. */
-export function inverseFrequencies({ theta, scaling }: RopeConfig, headDim: number): Float32Array {
+/** Angle per position of each rotary pair, `[rotaryDim / 2]`, with the checkpoint's frequency scaling. */
+export function inverseFrequencies({ theta, scaling }: RopeConfig, rotaryDim: number): Float32Array {
   const frequencies = Float32Array.from(
-    { length: headDim / 2 },
-    (_, i) => 1 / Math.fround(theta ** ((2 * i) / headDim)),
+    { length: rotaryDim / 2 },
+    (_, i) => 1 / Math.fround(theta ** ((2 * i) / rotaryDim)),
   );
   if (!scaling) return frequencies;
   if (scaling.kind === 'linear') return frequencies.map((f) => f / scaling.factor);
@@ -33,11 +34,12 @@ export interface RopeTables {
   readonly sin: Float32Array;
 }
 
-/** Tables for `tokens` positions from `start`. Angles are float32, as the reference computes them. */
-export function ropeTables({ rope, headDim }: DecoderConfig, tokens: number, start = 0): RopeTables {
-  const frequencies = inverseFrequencies(rope, headDim);
-  const half = headDim / 2;
-  const cos = new Float32Array(tokens * headDim);
+/** Tables for `tokens` positions from `start`, as a layer has them. Angles are float32, as the reference computes them. */
+export function ropeTables(config: DecoderConfig, tokens: number, start = 0, layer = 0): RopeTables {
+  const { headDim, rotaryDim, sliding } = config;
+  const frequencies = inverseFrequencies((isSliding(config, layer) && sliding?.rope) || config.rope, rotaryDim);
+  const half = rotaryDim / 2;
+  const cos = new Float32Array(tokens * headDim).fill(1);
   const sin = new Float32Array(tokens * headDim);
   for (let t = 0; t < tokens; t++) {
     for (let i = 0; i < half; i++) {
@@ -51,10 +53,10 @@ export function ropeTables({ rope, headDim }: DecoderConfig, tokens: number, sta
   return { cos, sin };
 }
 
-/** R: `(x · R)[i] = x[i ± headDim/2]`, `[headDim, headDim]`. */
-export function swapHalves(headDim: number): tf.Tensor2D {
+/** R: `(x · R)[i] = x[i ± rotaryDim/2]`, and 0 for channels that do not turn, `[headDim, headDim]`. */
+export function swapHalves({ headDim, rotaryDim }: Pick<DecoderConfig, 'headDim' | 'rotaryDim'>): tf.Tensor2D {
   const values = new Float32Array(headDim * headDim);
-  for (let i = 0; i < headDim; i++) values[((i + headDim / 2) % headDim) * headDim + i] = 1;
+  for (let i = 0; i < rotaryDim; i++) values[((i + rotaryDim / 2) % rotaryDim) * headDim + i] = 1;
   return tf.tensor2d(values, [headDim, headDim]);
 }
 

@@ -1,7 +1,10 @@
+import type { DecoderConfig } from './config.ts';
+
 /**
  * Where a decoder's tensors come from: read by name, when they are needed, never all at once.
  * Names are the unified ones: `model.embed_tokens.weight`, `model.layers.N.self_attn.q_proj.weight`,
- * `model.layers.N.mlp.w1.weight` (gate), `w3` (up), `w2` (down), `model.norm.weight`, `lm_head.weight`.
+ * `model.layers.N.mlp.w1.weight` (gate), `w3` (up), `w2` (down), `model.norm.weight`, `lm_head.weight`; a checkpoint's own names
+ * are translated by `fromCheckpoint`.
  */
 export interface Weights {
   /** All names. */
@@ -89,3 +92,35 @@ export async function readLayer(
 /** The head's matrix: its own, or the embedding. */
 export const headName = (weights: Weights): string =>
   weights.has('lm_head.weight') ? 'lm_head.weight' : 'model.embed_tokens.weight';
+
+/** The head's tensors by their names in `HeadWeights`, with their full names. */
+export function headTensors(weights: Weights): Record<string, string> {
+  const optional = { 'norm.bias': 'model.norm.bias', 'head.bias': 'lm_head.bias' };
+  const there = Object.entries(optional).filter(([, name]) => weights.has(name));
+  return { 'norm.weight': 'model.norm.weight', 'head.weight': headName(weights), ...Object.fromEntries(there) };
+}
+
+/** Their shapes. */
+export const headShapes = (weights: Weights): Record<string, readonly number[]> =>
+  Object.fromEntries(Object.entries(headTensors(weights)).map(([own, name]) => [own, weights.shape(name)]));
+
+/** And their values. */
+export async function readHead(
+  weights: Weights,
+): Promise<Record<string, { data: Float32Array; shape: readonly number[] }>> {
+  const entries = Object.entries(headTensors(weights)).map(
+    async ([own, name]) => [own, { data: await weights.read(name), shape: weights.shape(name) }] as const,
+  );
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+/** Token ids → `[tokens, hidden]`, the input of the first block. */
+export async function embed(
+  { embeddingFactor, hidden }: Pick<DecoderConfig, 'embeddingFactor' | 'hidden'>,
+  weights: Weights,
+  tokens: Int32Array,
+): Promise<{ data: Float32Array; shape: [tokens: number, hidden: number] }> {
+  const rows = await weights.readRows('model.embed_tokens.weight', tokens);
+  const data = embeddingFactor === 1 ? rows : rows.map((x) => x * embeddingFactor);
+  return { data, shape: [tokens.length, hidden] };
+}

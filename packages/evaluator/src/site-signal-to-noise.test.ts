@@ -1,10 +1,10 @@
-import { createDecoder, type DecoderConfig, type Reading, weightsFrom } from '@mobilequant/core';
+import { createDecoder, type DecoderConfig, decoderConfig, type Reading, weightsFrom } from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import * as tf from '@tensorflow/tfjs';
 import { expect, test } from 'vitest';
 import { siteSignalToNoise } from './site-signal-to-noise.ts';
 
-const config: DecoderConfig = {
+const config: DecoderConfig = decoderConfig({
   layers: 2,
   hidden: 8,
   ffn: 12,
@@ -20,7 +20,7 @@ const config: DecoderConfig = {
   activation: 'silu',
   rope: { theta: 10000 },
   tiedEmbeddings: true,
-};
+});
 
 const shapes = {
   'input_layernorm.weight': [8],

@@ -8,6 +8,7 @@ import {
   block,
   contextValues,
   type DecoderConfig,
+  embed,
   type Reading,
   readLayer,
   specsOf,
@@ -72,13 +73,10 @@ export async function siteSignalToNoise(
 
   const totals = new Map<string, number>();
   for (const sample of samples) {
-    let x: Value = {
-      data: await weights.readRows('model.embed_tokens.weight', sample),
-      shape: [sample.length, config.hidden],
-    };
+    let x: Value = await embed(config, weights, sample);
     let y = x;
     for (let layer = 0; layer < config.layers; layer++) {
-      const context = contextValues(config, sample.length);
+      const context = contextValues(config, sample.length, 0, layer);
       const values = { x, y, ...context, ...(await readLayer(weights, layer)), ...reading.values(layer) };
       const specs = specsOf(values);
       const program = await programs.program(

@@ -9,6 +9,9 @@ import {
   block,
   contextValues,
   headName,
+  headShapes,
+  headTensors,
+  isSliding,
   layerShapes,
   logits,
   type Part,
@@ -92,8 +95,13 @@ interface Template {
   readonly sites: readonly TappedSite[];
 }
 
-/** The shared inputs of all layers. */
+/** The inputs that layers of a kind share. */
 const CONTEXT = { cos: 'rotary.cos', sin: 'rotary.sin', mask: 'attention.mask' } as const;
+const SLIDING_CONTEXT = {
+  cos: 'rotary.sliding.cos',
+  sin: 'rotary.sliding.sin',
+  mask: 'attention.sliding.mask',
+} as const;
 
 class Exporter {
   readonly #model: QuantizedModel;
@@ -105,9 +113,6 @@ class Exporter {
   constructor(model: QuantizedModel, options: Required<OnnxOptions>) {
     this.#model = model;
     this.#options = options;
-    for (const [name, { data, shape }] of Object.entries(contextValues(model.config, options.tokens))) {
-      this.#assembly.constant(CONTEXT[name as keyof typeof CONTEXT], 'float32', shape, data as Float32Array);
-    }
   }
 
   graph(inputs: readonly ValueInfo[], outputs: readonly ValueInfo[]): Graph {
@@ -115,12 +120,16 @@ class Exporter {
   }
 
   embed(ids: string, type: 'float16' | 'float32'): string {
-    const { hidden } = this.#model.config;
+    const { hidden, embeddingFactor } = this.#model.config;
     const shape = [this.#options.tokens, hidden];
     const table = this.#stored('model.embed_tokens.weight', type);
     const raw = { name: type === 'float32' ? 'model.embed_tokens' : 'model.embed_tokens_float16', type, shape };
     const rows = this.#assembly.node('Gather', [table, ids], raw, { axis: 0 });
-    return this.#float(rows, 'model.embed_tokens', type, shape);
+    const looked = this.#float(rows, 'model.embed_tokens', type, shape);
+    if (embeddingFactor === 1) return looked;
+    const factor = this.#assembly.constant('model.embed_tokens_factor', 'float32', [], [embeddingFactor]);
+    const output: ValueInfo = { name: 'model.embed_tokens_scaled', type: 'float32', shape };
+    return this.#assembly.node('Mul', [looked, factor], output);
   }
 
   block(layer: number, x: string): string {
@@ -135,12 +144,23 @@ class Exporter {
         ...shapes,
       }),
     );
-    const known = { ...CONTEXT, x, y: prefix };
+    const known = { ...this.#context(layer), x, y: prefix };
     for (const name of template.graph.inputs.map(({ name }) => name).filter((name) => Object.hasOwn(shapes, name))) {
       this.#vector(`${prefix}.${name}`);
     }
     this.#append(template, layer, known);
     return prefix;
+  }
+
+  /** The names of a layer's tables and mask, as constants of the graph. */
+  #context(layer: number): typeof CONTEXT | typeof SLIDING_CONTEXT {
+    const { config } = this.#model;
+    const names = isSliding(config, layer) ? SLIDING_CONTEXT : CONTEXT;
+    if (this.#assembly.has(names.mask)) return names;
+    for (const [name, { data, shape }] of Object.entries(contextValues(config, this.#options.tokens, 0, layer))) {
+      this.#assembly.constant(names[name as keyof typeof names], 'float32', shape, data as Float32Array);
+    }
+    return names;
   }
 
   head(x: string, type: 'float16' | 'float32'): void {
@@ -149,16 +169,16 @@ class Exporter {
     const template = this.#template('head', '', (tap) =>
       trace((inputs) => ({ logits: logits(inputs.x, inputs, config, tap) }), {
         x: [this.#options.tokens, config.hidden],
-        norm: [config.hidden],
-        head: weights.shape(name),
+        ...headShapes(weights),
       }),
     );
     const needs = (input: string) => template.graph.inputs.some((value) => value.name === input);
-    if (needs('norm')) this.#vector('model.norm.weight');
-    const matrix = needs('head')
+    const names: Record<string, string> = headTensors(weights);
+    for (const [own, full] of Object.entries(names)) if (own !== 'head.weight' && needs(own)) this.#vector(full);
+    const matrix = needs('head.weight')
       ? this.#float(this.#stored(name, type), `${name}_float32`, type, weights.shape(name))
       : '';
-    this.#append(template, 'head', { x, norm: 'model.norm.weight', head: matrix, logits: 'logits' });
+    this.#append(template, 'head', { ...names, x, 'head.weight': matrix, logits: 'logits' });
   }
 
   /** @throws ExportError for an encoding that nothing used: it would be lost. */

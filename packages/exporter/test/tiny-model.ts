@@ -1,6 +1,13 @@
 /** A small random llama with outlier channels, quantized by min-max: what the tests export. */
 import { collectStatistics, quantizeModel, rangesOf } from '@mobilequant/calibration';
-import { type DecoderConfig, parseConfig, type QuantizedModel, type Weights, weightsFrom } from '@mobilequant/core';
+import {
+  type DecoderConfig,
+  decoderTensors,
+  parseConfig,
+  type QuantizedModel,
+  type Weights,
+  weightsFrom,
+} from '@mobilequant/core';
 import { type Recipe, recipeByName } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
@@ -31,33 +38,17 @@ function randomNormal(seed: number): () => number {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-export function randomWeights(
-  { hidden, ffn, heads, kvHeads, headDim, vocab, layers }: DecoderConfig,
-  seed = 1,
-): Weights {
+/** Random weights with one large channel in every norm, and the biases that the config asks for. */
+export function randomWeights(config: DecoderConfig, seed = 1): Weights {
   const normal = randomNormal(seed);
-  const tensors = new Map<string, { shape: number[]; data: Float32Array }>();
-  const matrix = (name: string, shape: [number, number], size: number) =>
-    tensors.set(name, { shape, data: Float32Array.from({ length: shape[0] * shape[1] }, () => normal() * size) });
-  const norm = (name: string) =>
-    tensors.set(name, {
-      shape: [hidden],
-      data: Float32Array.from({ length: hidden }, (_, i) => 1 + 0.2 * normal() + (i === 3 ? 8 : 0)),
-    });
-  matrix('model.embed_tokens.weight', [vocab, hidden], 1);
-  for (let layer = 0; layer < layers; layer++) {
-    const inLayer = (name: string) => `model.layers.${layer}.${name}.weight`;
-    norm(inLayer('input_layernorm'));
-    norm(inLayer('post_attention_layernorm'));
-    matrix(inLayer('self_attn.q_proj'), [heads * headDim, hidden], 0.2);
-    matrix(inLayer('self_attn.k_proj'), [kvHeads * headDim, hidden], 0.2);
-    matrix(inLayer('self_attn.v_proj'), [kvHeads * headDim, hidden], 0.2);
-    matrix(inLayer('self_attn.o_proj'), [hidden, heads * headDim], 0.2);
-    matrix(inLayer('mlp.w1'), [ffn, hidden], 0.2);
-    matrix(inLayer('mlp.w3'), [ffn, hidden], 0.2);
-    matrix(inLayer('mlp.w2'), [hidden, ffn], 0.2);
+  const tensors = new Map<string, { shape: readonly number[]; data: Float32Array }>();
+  for (const { name, shape, optional } of decoderTensors(config)) {
+    if (optional) continue;
+    const isNorm = name.endsWith('norm.weight');
+    const value = (_: unknown, i: number) =>
+      isNorm ? 1 + 0.2 * normal() + (i === 3 ? 8 : 0) : normal() * (name.includes('embed') ? 1 : 0.2);
+    tensors.set(name, { shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, value) });
   }
-  norm('model.norm.weight');
   return weightsFrom(tensors);
 }
 

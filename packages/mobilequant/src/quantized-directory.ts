@@ -12,10 +12,13 @@ import {
 } from '@mobilequant/checkpoint/node';
 import {
   checkedWeights,
+  checkpointForm,
   type DecoderConfig,
+  fromCheckpoint,
   headName,
   parseConfig,
   type QuantizedModel,
+  toCheckpoint,
   type Weights,
 } from '@mobilequant/core';
 import {
@@ -71,7 +74,6 @@ export async function writeQuantized(
   from: Pick<Checkpoint, 'directory' | 'config'>,
   { source, method, options, widened }: Provenance,
 ): Promise<void> {
-  const { norm, finalNorm, scoreScale } = model.config;
   const quantization = {
     format: FORMAT,
     tool: { name: 'mobilequant', version: toolVersion() },
@@ -79,15 +81,16 @@ export async function writeQuantized(
     method,
     options,
     sizes: { ...sizesOf(model) },
-    form: { norm, finalNorm, scoreScale },
+    form: formOf(model.config),
     recipe: recipeToJson(model.recipe),
     widened,
     encodings: encodingsToJson(model.encodings),
   };
   await writeCheckpoint(directory, {
     from,
-    weights: model.weights,
+    weights: toCheckpoint(checkpointForm(from.config), model.weights),
     dtype: 'float32',
+    config: { tie_word_embeddings: !model.weights.has('lm_head.weight') },
     json: { [QUANTIZATION_FILE]: quantization as unknown as JsonValue },
   });
 }
@@ -112,10 +115,10 @@ export async function readQuantized(directory: string): Promise<QuantizedModel &
       'Quantize again.',
     );
   }
-  const config = { ...parseConfig(checkpoint.config), ...formOf(json['form'], directory) };
+  const config = { ...parseConfig(checkpoint.config), ...readForm(json['form'], directory) };
   const model = {
     config,
-    weights: checkedWeights(config, checkpoint.weights),
+    weights: checkedWeights(config, fromCheckpoint(checkpointForm(checkpoint.config), checkpoint.weights)),
     ...inOrder(directory, () => ({
       recipe: parseRecipe(json['recipe']),
       encodings: encodingsFromJson(json['encodings']),
@@ -156,35 +159,49 @@ export function sizesOf({ weights, encodings }: Pick<QuantizedModel, 'weights' |
 /** The site of a tensor: a tied head is the embedding, which has the head's encoding. */
 const weightSite = (weights: Weights, name: string): string => (name === headName(weights) ? 'lm_head.weight' : name);
 
-type Form = Pick<DecoderConfig, 'norm' | 'finalNorm' | 'scoreScale'>;
+/** What config.json does not say of how a quantized model is computed. */
+type Form = Pick<DecoderConfig, 'norm' | 'finalNorm' | 'scoreScale' | 'activation' | 'embeddingFactor'>;
 
-const FORMS: { readonly [K in keyof Form]: readonly Form[K][] } = {
-  norm: ['epsilon', 'l2', 'l2-folded'],
-  finalNorm: ['epsilon', 'l2', 'l2-folded'],
-  scoreScale: ['explicit', 'folded'],
+const formOf = ({ norm, finalNorm, scoreScale, activation, embeddingFactor }: DecoderConfig): Form => ({
+  norm,
+  finalNorm,
+  scoreScale,
+  activation,
+  embeddingFactor,
+});
+
+const NORM_FORMS = ['epsilon', 'l2', 'l2-folded', 'layer'];
+const FORMS: { readonly [K in keyof Form]: (value: unknown) => boolean } = {
+  norm: (value) => NORM_FORMS.includes(value as string),
+  finalNorm: (value) => NORM_FORMS.includes(value as string),
+  scoreScale: (value) => ['explicit', 'folded'].includes(value as string),
+  activation: (value) => ['silu', 'gelu', 'gelu-tanh'].includes(value as string),
+  embeddingFactor: (value) => typeof value === 'number' && Number.isFinite(value) && value > 0,
 };
 
-function formOf(json: JsonValue | undefined, directory: string): Form {
-  const given = (json ?? {}) as Readonly<Record<string, JsonValue>>;
-  for (const [key, allowed] of Object.entries(FORMS)) {
-    if (!(allowed as readonly unknown[]).includes(given[key])) {
-      throw new QuantizedDirectoryError(
-        directory,
-        `form.${key} in ${QUANTIZATION_FILE} to be ${allowed.join(' or ')}`,
-        JSON.stringify(given[key]),
-        'Quantize again.',
-      );
-    }
+/** The form in the file; what it does not say is as config.json has it. */
+function readForm(json: JsonValue | undefined, directory: string): Partial<Form> {
+  const given = isObject(json) ? json : {};
+  const required = { norm: undefined, finalNorm: undefined, scoreScale: undefined };
+  for (const [key, value] of Object.entries({ ...required, ...given })) {
+    if (Object.hasOwn(FORMS, key) && FORMS[key as keyof Form](value)) continue;
+    throw new QuantizedDirectoryError(
+      directory,
+      `form.${key} in ${QUANTIZATION_FILE} to be known`,
+      JSON.stringify(value),
+      'Quantize again.',
+    );
   }
-  return given as unknown as Form;
+  return given as Partial<Form>;
 }
+
+const isObject = (json: JsonValue | undefined): json is Readonly<Record<string, JsonValue>> =>
+  typeof json === 'object' && json !== null && !Array.isArray(json);
 
 /** Encodings must be those of the recipe's sites: one of another would be passed over, one that is not there leaves its site in float. */
 function checkSites({ config, recipe, encodings }: QuantizedModel, directory: string): void {
   const resolve = resolveRecipe(recipe);
-  const quantized = decoderSites(config.layers).filter(
-    (site) => !site.startsWith('model.embed_tokens.') && resolve(site),
-  );
+  const quantized = decoderSites(config).filter((site) => !site.startsWith('model.embed_tokens.') && resolve(site));
   const missing = quantized.find((site) => !encodings.has(site));
   const other = [...encodings.keys()].find((site) => !quantized.includes(site));
   if (missing === undefined && other === undefined) return;

@@ -2,7 +2,14 @@
 import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { type Checkpoint, type DownloadProgress, openCheckpoint, resolveModel } from '@mobilequant/checkpoint/node';
-import { checkedWeights, type DecoderConfig, parseConfig, type Weights } from '@mobilequant/core';
+import {
+  checkedWeights,
+  checkpointForm,
+  type DecoderConfig,
+  fromCheckpoint,
+  parseConfig,
+  type Weights,
+} from '@mobilequant/core';
 
 /** A float model, its tensors still on disk. */
 export interface Model {
@@ -34,6 +41,6 @@ export async function readModel(
     await resolveModel(local ? path : nameOrDirectory, onProgress ? { onProgress } : {}),
   );
   const config = parseConfig(checkpoint.config);
-  const weights = checkedWeights(config, checkpoint.weights);
+  const weights = checkedWeights(config, fromCheckpoint(checkpointForm(checkpoint.config), checkpoint.weights));
   return { name: local ? basename(path) : nameOrDirectory, config, weights, checkpoint };
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { readSafetensors, writeSafetensors } from '@mobilequant/checkpoint/node';
 import { recipes, referenceConfigFromRecipe } from '@mobilequant/quantizer';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readModel } from '../src/index.ts';
 import { run } from './run.ts';
 import { tinyText, writeTinyModel } from './tiny-model.ts';
 
@@ -82,7 +83,10 @@ describe('recipes', () => {
   });
 
   test('the reference’s file is a recipe too', async () => {
-    await writeFile(at('default_qcfg.json'), JSON.stringify(referenceConfigFromRecipe(recipes['paper-w8a8'], 2)));
+    await writeFile(
+      at('default_qcfg.json'),
+      JSON.stringify(referenceConfigFromRecipe(recipes['paper-w8a8'], (await readModel(at('model'))).config)),
+    );
     const { out } = await quantize('model', 'reference', '--recipe', 'default_qcfg.json', '--json');
     expect(JSON.parse(out)).toMatchObject({ recipe: 'default_qcfg' });
     const encodings = async (of: string) => JSON.parse(await readFile(at(of, 'quantization.json'), 'utf8')).encodings;

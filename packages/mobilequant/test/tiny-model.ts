@@ -1,8 +1,8 @@
 /** A random llama of two layers with a tokenizer of single characters, as a directory: enough for every command. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { toHuggingFace } from '@mobilequant/checkpoint';
 import { writeSafetensors } from '@mobilequant/checkpoint/node';
+import { checkpointForm, storedName } from '@mobilequant/core';
 import { mulberry32 } from '../src/index.ts';
 
 const [HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, LAYERS] = [32, 48, 4, 2, 8, 2];
@@ -41,7 +41,12 @@ export async function writeTinyModel(directory: string): Promise<void> {
       { length: shape.reduce((a, b) => a * b, 1) },
       () => (shape.length === 1 ? 1 : 0) + size * (2 * random() - 1),
     );
-    return { name: toHuggingFace(name), dtype: 'float32' as const, shape, data: () => data };
+    return {
+      name: storedName(checkpointForm({ model_type: 'llama' }), name),
+      dtype: 'float32' as const,
+      shape,
+      data: () => data,
+    };
   });
   await writeSafetensors(join(directory, 'model.safetensors'), tensors, { format: 'pt' });
 }

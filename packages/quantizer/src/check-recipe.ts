@@ -11,7 +11,7 @@ import { decoderSites, splitSite } from './sites.ts';
 const EMBEDDING = 'model.embed_tokens.'; // looked up, not multiplied: it stays in float
 
 /**
- * Checks a recipe for a decoder of `layers` layers.
+ * Checks a recipe for a decoder of `layers` layers. A site that only other decoders have is no mistake: a recipe serves many.
  *
  * @throws RecipeError for a rule that covers no site of the decoder, or none that is quantized; for an activation that is not quantized
  *   per tensor; and for a weight with a range, since weights bring their own.

@@ -53,7 +53,7 @@ export { describeRecipe, describeSpec, parseRecipe, type RecipeJson, recipeToJso
 export type { Recipe, ResolveSite, Rule } from './recipe.ts';
 export { gateOutput16, type RecipeName, recipeByName, recipes, softmaxInput8, softmaxOutput8 } from './recipes.ts';
 export { resolveRecipe, unusedRules, withRules } from './resolve-recipe.ts';
-export { decoderSites, layerSites, type Port, ports, splitSite } from './sites.ts';
+export { type DecoderShape, decoderSites, layerSites, type Port, ports, splitSite } from './sites.ts';
 
 // Files
 

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { llamaShape } from '../test/llama-shape.ts';
 import { describeSpec } from './parse-recipe.ts';
 import { gateOutput16, type RecipeName, recipeByName, recipes, softmaxInput8, softmaxOutput8 } from './recipes.ts';
 import { resolveRecipe, unusedRules, withRules } from './resolve-recipe.ts';
@@ -10,7 +11,7 @@ const names = Object.keys(recipes) as RecipeName[];
 const layerOf = (name: RecipeName) => {
   const resolve = resolveRecipe(recipes[name]);
   return Object.fromEntries(
-    layerSites.flatMap((site) => {
+    layerSites(llamaShape(1)).flatMap((site) => {
       const spec = resolve(`model.layers.7.${site}`);
       return spec ? [[site, describeSpec(spec)]] : [];
     }),
@@ -60,7 +61,7 @@ test('the device recipe, site by site', () =>
 test('the device recipes differ in the bits of linear weights alone', () => {
   const [four, eight] = [layerOf('w4a8'), layerOf('w8a8')];
   const differ = Object.keys(four).filter((site) => four[site] !== eight[site]);
-  expect(differ).toEqual(layerSites.filter((site) => /(proj|w\d)\.weight$/.test(site)));
+  expect(differ).toEqual(layerSites(llamaShape(1)).filter((site) => /(proj|w\d)\.weight$/.test(site)));
 });
 
 test('the device differs from the paper in weights, keys, values, and the inputs of o_proj and w2', () => {

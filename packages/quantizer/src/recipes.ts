@@ -37,6 +37,11 @@ const activations: readonly Rule[] = [
   ...everyLayer(a16, 'self_attn.o_proj.output', 'mlp.w2.output'),
   ...everyLayer(a16, 'self_attn.qk_bmm.output', 'self_attn.pv_bmm.input'),
   ...everyLayer(a16, 'input_layernorm.weight', 'post_attention_layernorm.weight'),
+  // Norms that only some decoders have: of queries and keys, and before a block's output joins the residual stream.
+  ...everyLayer(a8, 'self_attn.q_norm.output', 'self_attn.k_norm.output'),
+  ...everyLayer(a16, 'self_attn.q_norm.weight', 'self_attn.k_norm.weight'),
+  ...everyLayer(a16, 'attention_output_layernorm.weight', 'mlp_output_layernorm.weight'),
+  ...everyLayer(a16, 'attention_output_layernorm.output', 'mlp_output_layernorm.output'),
 ];
 
 /** The weights of all linears of every layer. */
@@ -46,7 +51,7 @@ function weights(bits: number, symmetric: boolean, granularity: Granularity): Ru
 
 /** What a device changes in the activations. */
 const deviceActivations: readonly Rule[] = [
-  ...everyLayer(a8Symmetric, 'self_attn.k_proj.output', 'self_attn.qk_bmm.input2'),
+  ...everyLayer(a8Symmetric, 'self_attn.k_proj.output', 'self_attn.k_norm.output', 'self_attn.qk_bmm.input2'),
   ...everyLayer(a8Symmetric, 'self_attn.v_proj.output', 'self_attn.pv_bmm.input2'),
   ...everyLayer(a16, 'self_attn.pv_bmm.output', 'mlp.w2.input'),
   { site: 'lm_head.weight', spec: { bits: 8, symmetric: true, granularity: channel } },

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { llamaShape } from '../test/llama-shape.ts';
 import { FormatError, RecipeError } from './errors.ts';
 import { recipes } from './recipes.ts';
 import {
@@ -38,8 +39,11 @@ test('settings are read as a spec', () => {
 test('above 16 bits the site is off', () => expect(specOf({ bitwidth: '32' })).toBeNull());
 
 test.each(Object.values(recipes))('$name resolves the same after a round trip', (recipe) => {
-  const back = recipeFromReferenceConfig(JSON.parse(JSON.stringify(referenceConfigFromRecipe(recipe, 2))), recipe.name);
-  for (const site of decoderSites(2))
+  const back = recipeFromReferenceConfig(
+    JSON.parse(JSON.stringify(referenceConfigFromRecipe(recipe, llamaShape(2)))),
+    recipe.name,
+  );
+  for (const site of decoderSites(llamaShape(2)))
     expect([site, resolveRecipe(back)(site)]).toEqual([site, resolveRecipe(recipe)(site)]);
 });
 

@@ -10,7 +10,7 @@ import { checkInteger, checkObject, checkOneOf, type JsonObject } from './check-
 import { FormatError, RecipeError } from './errors.ts';
 import type { Recipe, Rule } from './recipe.ts';
 import { resolveRecipe } from './resolve-recipe.ts';
-import { decoderSites, ports, splitSite } from './sites.ts';
+import { type DecoderShape, decoderSites, ports, splitSite } from './sites.ts';
 import type { Granularity, QuantizerSpec, Range } from './spec.ts';
 import { rangeFromJson } from './spec-json.ts';
 
@@ -47,11 +47,11 @@ export function recipeFromReferenceConfig(json: unknown, name: string): Recipe {
   return { name, rules, conventions: 'reference' };
 }
 
-/** A recipe as `default_qcfg.json` for a decoder of `layers` layers; sites left in float are absent. */
-export function referenceConfigFromRecipe(recipe: Recipe, layers: number): ReferenceConfig {
+/** A recipe as `default_qcfg.json` for a decoder; sites left in float are absent. */
+export function referenceConfigFromRecipe(recipe: Recipe, decoder: DecoderShape): ReferenceConfig {
   const resolve = resolveRecipe(recipe);
   return byModule(
-    decoderSites(layers).flatMap((site) => {
+    decoderSites(decoder).flatMap((site) => {
       const spec = resolve(site);
       return spec ? [[site, referenceFromSpec(spec)] as const] : [];
     }),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { ConfigError, parseConfig } from './config.ts';
+import { ConfigError } from './config.ts';
+import { parseConfig } from './parse-config.ts';
 import { inverseFrequencies, ropeTables } from './rope.ts';
 
 const llama = {
@@ -83,19 +84,19 @@ describe('parseConfig', () => {
 
   test('refuses, naming the key, what it expected, and what it got', () => {
     expect(messageOf({ ...llama, model_type: 'mamba' })).toMatchInlineSnapshot(
-      `"config.json: expected model_type to be 'llama', got "mamba". Other architectures are not covered."`,
+      `"config.json: expected model_type to be one of 'llama', 'mistral', 'qwen2', 'qwen3', 'gemma', 'gemma2', 'gemma3_text', 'stablelm', 'phi', 'hfmodel', got "mamba". Other architectures are not covered."`,
     );
     expect(messageOf({ ...llama, attention_sinks: 4 })).toMatchInlineSnapshot(
       `"config.json: expected attention_sinks to be a key that is understood, got 4. It may change what the model computes; remove it if it does not."`,
     );
     expect(messageOf({ ...llama, hidden_act: 'gelu' })).toMatchInlineSnapshot(
-      `"config.json: expected hidden_act to be "silu" or "swish", got "gelu"."`,
+      `"config.json: expected hidden_act to be 'silu' or 'swish', got "gelu"."`,
     );
     expect(messageOf({ ...llama, num_key_value_heads: 3 })).toMatchInlineSnapshot(
       `"config.json: expected num_key_value_heads to be a divisor of 4, got 3."`,
     );
     expect(messageOf({ ...llama, head_dim: 15 })).toMatchInlineSnapshot(
-      `"config.json: expected head_dim to be even, got 15."`,
+      `"config.json: expected head_dim to be such that an even number of channels turns, got 15."`,
     );
     expect(messageOf({ ...llama, vocab_size: '128' })).toMatchInlineSnapshot(
       `"config.json: expected vocab_size to be a positive integer, got "128"."`,
@@ -104,10 +105,10 @@ describe('parseConfig', () => {
       `"config.json: expected head_dim to be a positive integer, got undefined."`,
     );
     expect(messageOf({ ...llama, rope_scaling: { rope_type: 'yarn', factor: 4 } })).toMatchInlineSnapshot(
-      `"config.json: expected rope_scaling.rope_type to be 'default', 'linear' or 'llama3', got "yarn"."`,
+      `"config.json: expected rope_scaling.rope_type to be 'default' or 'linear' or 'llama3', got "yarn"."`,
     );
     expect(messageOf({ ...llama, rope_scaling: { ...llama3, factor: 0 } })).toMatchInlineSnapshot(
-      `"config.json: expected factor to be a positive number, got 0."`,
+      `"config.json: expected rope_scaling.factor to be a positive number, got 0."`,
     );
     expect(messageOf([])).toMatchInlineSnapshot(`"config.json: expected the file to be an object, got []."`);
   });
