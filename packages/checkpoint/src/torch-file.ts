@@ -9,7 +9,7 @@ import { describe, isKind, MAX_PICKLE_BYTES, type PickleValue, readPickle } from
 import { elementsOf } from './safetensors.ts';
 import { type PlaceReader, type StampedFile, stampedFile } from './stamped-file.ts';
 import { type TensorFile, type TensorPlace, tensorFile } from './tensor-file.ts';
-import { readTorchState, type TorchState, type TorchStorage, type TorchTensor } from './torch-state.ts';
+import { readTorchPickle, type TorchPickle, type TorchTensor } from './torch-pickle.ts';
 import { parseZipDirectory, parseZipEnd, parseZipHeader, ZIP_END_BYTES, type ZipEntry, zipHeaderBytes } from './zip.ts';
 
 /** Opens a file of tensors that PyTorch saved. Throws a `FormatError` if it has anything but tensors and plain data, or is not in order. */
@@ -61,9 +61,9 @@ async function placesInZip(reader: PlaceReader, { path, bytes: fileBytes }: Stam
       path,
     );
 
-  const { state } = readTorchState(await reader.read(await dataOf(pickle), pickle.bytes), 0, path);
+  const { tensors, storages } = readTorchPickle(await reader.read(await dataOf(pickle), pickle.bytes), 0, path);
   const begins = new Map<string, number>();
-  for (const { key, bytes } of storagesOf(state, path)) {
+  for (const { key, bytes } of storages.values()) {
     const entry = entries.get(`${folder}data/${key}`);
     if (entry?.bytes !== bytes) {
       const received = entry ? `${entry.bytes}` : 'none';
@@ -76,7 +76,7 @@ async function placesInZip(reader: PlaceReader, { path, bytes: fileBytes }: Stam
     }
     begins.set(key, await dataOf(entry));
   }
-  return placesOf(state, begins);
+  return placesOf(tensors, begins);
 }
 
 /** Five pickles (a number, a version, the machine, the tensors, the storages' keys), then each storage: 8 bytes of size, its data. */
@@ -101,9 +101,8 @@ async function placesInSequence(reader: PlaceReader, { path, bytes: fileBytes }:
     path,
   );
 
-  const { state, end } = readTorchState(bytes, at, path);
+  const { tensors, storages, end } = readTorchPickle(bytes, at, path);
   at = end;
-  const storages = new Map([...storagesOf(state, path)].map((storage) => [storage.key, storage]));
   const keys = plain();
   if (!isKind(keys, 'list')) return fail('last pickle', "a list of the storages' keys", describe(keys));
 
@@ -126,29 +125,17 @@ async function placesInSequence(reader: PlaceReader, { path, bytes: fileBytes }:
   }
   if (begins.size !== storages.size) fail('last pickle', `${storages.size} keys`, `${begins.size}`);
   if (at !== fileBytes) fail('file', `${at} bytes, all that the pickles name`, `${fileBytes} bytes`);
-  return placesOf(state, begins);
+  return placesOf(tensors, begins);
 }
 
 const MAGIC = 0x1950a86a20f9469cfc6cn;
 const VERSION = 1001;
 const PLAIN = { globals: new Map<string, never>(), persistent: () => null };
 
-/** Each storage once. Throws a `FormatError` if tensors do not agree on its size. */
-function storagesOf(state: TorchState, file: string): Iterable<TorchStorage> {
-  const storages = new Map<string, TorchStorage>();
-  for (const { storage } of state.values()) {
-    const known = storages.get(storage.key);
-    if (known && known.bytes !== storage.bytes) {
-      const [expected, received] = [`${known.bytes} bytes`, `${storage.bytes} bytes`];
-      throw new FormatError({ file, where: `storage '${storage.key}'`, expected, received });
-    }
-    storages.set(storage.key, known ?? storage);
-  }
-  return storages.values();
-}
-
-function placesOf(state: TorchState, begins: ReadonlyMap<string, number>): Places {
-  return new Map([...state].map(([name, tensor]) => [name, placeOf(tensor, begins.get(tensor.storage.key) as number)]));
+function placesOf(tensors: TorchPickle['tensors'], begins: ReadonlyMap<string, number>): Places {
+  return new Map(
+    [...tensors].map(([name, tensor]) => [name, placeOf(tensor, begins.get(tensor.storage.key) as number)]),
+  );
 }
 
 function placeOf({ dtype, offset, shape, strides }: TorchTensor, storageBegin: number): TensorPlace {

@@ -35,6 +35,7 @@ const LOCAL_BYTES = 30;
 const ENTRY_BYTES = 46;
 const MAX_DIRECTORY_BYTES = 1 << 24;
 const [LOCAL, ENTRY, END, END64, LOCATOR] = [0x04034b50, 0x02014b50, 0x06054b50, 0x06064b50, 0x07064b50];
+const REPACK = 'Load it with PyTorch and save it again.';
 const ENCRYPTED = 0x2041; // encrypted, strongly encrypted, masked names
 
 /** Where the directory is, from a file's last bytes. Throws a `FormatError` if they do not say. */
@@ -92,7 +93,7 @@ export function parseZipDirectory(
     if (next > bytes.length) return fail('an entry within the directory', 'a longer one');
     const name = nameOf(bytes.subarray(at + ENTRY_BYTES, nameEnd), fail);
     if (view.getUint16(at + 8, true) & ENCRYPTED) fail(`'${name}' in the open`, 'encrypted');
-    if (view.getUint16(at + 10, true) !== 0) fail(`'${name}' stored as it is`, 'compressed');
+    if (view.getUint16(at + 10, true) !== 0) fail(`'${name}' stored as it is`, 'compressed', REPACK);
 
     const sizes = [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)];
     const [size, packed, header] = widened(sizes, bytes.subarray(nameEnd, extraEnd), fail) as [number, number, number];
@@ -155,12 +156,12 @@ function widened(sizes: readonly number[], extra: Uint8Array, fail: Fail): numbe
   });
 }
 
-type Fail = (expected: string, received: string) => never;
+type Fail = (expected: string, received: string, cure?: string) => never;
 
 const failIn =
   (file: string, where: string): Fail =>
-  (expected, received) => {
-    throw new FormatError({ file, where, expected, received });
+  (expected, received, cure) => {
+    throw new FormatError({ file, where, expected, received, ...(cure && { cure }) });
   };
 
 function nameOf(bytes: Uint8Array, fail: Fail): string {
