@@ -20,9 +20,15 @@ let table: Float32Array | undefined;
 
 /** float32 values of float16 bits; exact. Writes into `out` if it is given. */
 export function fromFloat16(bits: Uint16Array, out: Float32Array = new Float32Array(bits.length)): Float32Array {
-  table ??= Float32Array.from({ length: 65536 }, (_, pattern) => valueOfFloat16(pattern));
-  for (let i = 0; i < bits.length; i++) out[i] = table[bits[i] as number] as number;
+  const values = float16Values();
+  for (let i = 0; i < bits.length; i++) out[i] = values[bits[i] as number] as number;
   return out;
+}
+
+/** The values of all float16 patterns, by their bits. */
+export function float16Values(): Float32Array {
+  table ??= Float32Array.from({ length: 65536 }, (_, pattern) => valueOfFloat16(pattern));
+  return table;
 }
 
 /** float32 values of bfloat16 bits; exact. Writes into `out` if it is given. */

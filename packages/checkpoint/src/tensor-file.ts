@@ -128,7 +128,8 @@ function requireFloat(file: string, name: string, dtype: DType): void {
   });
 }
 
-function columnsOf(name: string, shape: readonly number[], rows: ArrayLike<number>): number {
+/** The columns of a matrix, all of whose rows that are asked for exist. Throws a `RangeError` otherwise. */
+export function columnsOf(name: string, shape: readonly number[], rows: ArrayLike<number>): number {
   const [count, columns] = shape;
   if (shape.length !== 2 || count === undefined || columns === undefined) {
     throw new RangeError(`readRows: expected a matrix, got '${name}' of shape [${shape.join(', ')}].`);
@@ -143,7 +144,7 @@ function columnsOf(name: string, shape: readonly number[], rows: ArrayLike<numbe
 }
 
 /** Splits a list of rows into runs that follow each other in the file: rows `first …` go to places `at …`. */
-function* contiguousRuns(rows: ArrayLike<number>): Generator<{ at: number; first: number; count: number }> {
+export function* contiguousRuns(rows: ArrayLike<number>): Generator<{ at: number; first: number; count: number }> {
   for (let at = 0; at < rows.length; ) {
     const first = rows[at] as number;
     let count = 1;
