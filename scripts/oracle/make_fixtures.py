@@ -8,12 +8,14 @@ attention, one thread:
     expected.safetensors   input_ids int32 [2, tokens], logits [2, tokens, vocab], hidden.0 (input of the first layer),
                            hidden.N (output of layer N), hidden.norm (behind the final norm), all [2, tokens, hidden]
 
-and, beside the folders, manifest.json: the versions, and by how much each switch of a case moves the logits.
+and, beside the folders, manifest.json: the versions, and by how much each switch of a case moves the logits; and
+defaults.json: configs that say as little as they may, and the same with every key that transformers fills in.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import shutil
 import sys
@@ -137,6 +139,28 @@ def write(case: Case) -> dict:
     return {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0], "switches": switches}
 
 
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+NO_SAY = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "initializer_range", "use_cache", "kwargs")
+
+
+def defaults() -> list[dict]:
+    """What absent keys mean: `given` and `full` say the same model."""
+    pairs = []
+    types = sorted({case.model_type for case in CASES})
+    without_heads = [{"model_type": name, "num_key_value_heads": None} for name in ("llama", "mistral", "phi", "qwen2", "qwen3")]
+    windows = [{"model_type": name, "use_sliding_window": True} for name in ("qwen2", "qwen3")]
+    pattern = {"model_type": "gemma3_text", "sliding_window_pattern": 4}
+    for say in [*({"model_type": name} for name in types), *without_heads, *windows, pattern]:
+        values = {key: value for key, value in say.items() if key != "model_type"}
+        config = transformers.AutoConfig.for_model(say["model_type"], **values)
+        keys = set(inspect.signature(type(config).__init__).parameters) - set(NO_SAY)
+        full = {key: value for key, value in sorted(config.to_dict().items()) if key in keys}
+        full = {key: value for key, value in full.items() if not key.endswith("token_id")}
+        sizes = {key: full[key] for key in SIZES}
+        pairs.append({"given": {**say, **sizes}, "full": {"model_type": say["model_type"], **full}})
+    return pairs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="cases; all that this version of transformers writes by default")
@@ -153,6 +177,9 @@ def main() -> None:
         manifest[case.name] = write(case)
         size = sum(path.stat().st_size for path in (FIXTURES / case.name).iterdir())
         print(f"  {size / 1000:.0f} kB")
+    if MAJOR == 4:
+        lines = ",\n".join(json.dumps(pair) for pair in defaults())
+        (FIXTURES / "defaults.json").write_text(f"[\n{lines}\n]\n")
     known = [case.name for case in CASES]
     file.write_text(json.dumps({name: manifest[name] for name in known if name in manifest}, indent=2) + "\n")
 

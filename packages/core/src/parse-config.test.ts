@@ -114,6 +114,55 @@ describe('parseConfig', () => {
   });
 });
 
+describe('what would be computed differently is refused by name', () => {
+  const { rms_norm_eps: _, ...sizes } = llama;
+  const nested = (kind: string, value: object) => ({
+    rope_parameters: {
+      full_attention: { rope_type: 'default' },
+      sliding_attention: { rope_type: 'default' },
+      [kind]: value,
+    },
+  });
+
+  // biome-ignore format: a table
+  test.each([
+    ['mixtral', 'model_type', {}],
+    ['phi3', 'model_type', {}],
+    ['gpt2', 'model_type', {}],
+    ['falcon', 'model_type', {}],
+    ['qwen2_moe', 'model_type', {}],
+    ['gemma3', 'model_type', { text_config: { model_type: 'gemma3_text' }, vision_config: {} }],
+    ['constructor', 'model_type', {}],
+    ['llama', 'rope_scaling.rope_type', { rope_scaling: { rope_type: 'yarn', factor: 4 } }],
+    ['llama', 'rope_scaling.rope_type', { rope_scaling: { rope_type: 'longrope', short_factor: [1], long_factor: [2] } }],
+    ['llama', 'rope_scaling.rope_type', { rope_scaling: { rope_type: 'dynamic', factor: 2 } }],
+    ['qwen2', 'rope_scaling.type', { rope_scaling: { type: 'yarn', factor: 4 } }],
+    ['qwen2', 'rope_scaling.type', { rope_scaling: { type: 'mrope', mrope_section: [16, 24, 24] } }],
+    ['llama', 'quantization_config', { quantization_config: { quant_method: 'gptq', bits: 4 } }],
+    ['gemma2', 'quantization_config', { quantization_config: { quant_method: 'bitsandbytes' } }],
+    ['qwen2', 'dual_chunk_attention_config', { dual_chunk_attention_config: { chunk_size: 8192 } }],
+    ['qwen2', 'use_sliding_window', { layer_types: ['full_attention', 'sliding_attention'] }],
+    ['qwen3', 'num_experts', { num_experts: 8 }],
+    ['stablelm', 'qk_layernorm', { qk_layernorm: true }],
+    ['phi', 'qk_layernorm', { qk_layernorm: true }],
+    ['phi', 'partial_rotary_factor', { partial_rotary_factor: 0.45 }], // 7 channels
+    ['llama', 'partial_rotary_factor', { partial_rotary_factor: 0.5 }],
+    ['llama', 'sliding_window', { sliding_window: 128 }],
+    ['llama', 'logits_scaling', { logits_scaling: 8 }],
+    ['mistral', 'sliding_window', { sliding_window: 2.5 }],
+    ['gemma', 'hidden_activation', { hidden_activation: 'relu' }],
+    ['gemma3_text', 'use_bidirectional_attention', { use_bidirectional_attention: true }],
+    ['gemma3_text', 'attn_logit_softcapping', { attn_logit_softcapping: 50 }],
+    ['gemma3_text', 'layer_types', { layer_types: ['chunked_attention', 'full_attention'] }],
+    ['gemma2', 'layer_types', { layer_types: ['full_attention'] }],
+    ['gemma3_text', 'rope_scaling.rope_type', nested('full_attention', { rope_type: 'yarn', factor: 2 })],
+  ] as const)('%s: %s', (type, key, keys) => {
+    const { hidden_act: __, ...plain } = sizes;
+    const given = { ...plain, model_type: type, ...keys };
+    expect(() => parseConfig(given)).toThrow(expect.objectContaining({ name: 'ConfigError', key }));
+  });
+});
+
 describe('rotary frequencies', () => {
   /** As transformers' `_compute_llama3_parameters` says it, with wavelengths. */
   const slow = (i: number, headDim: number): number => {

@@ -108,3 +108,14 @@ describe('attention that slides', () => {
     expect(last).toBe(config.layers * ((config.sliding?.window as number) - 1));
   });
 });
+
+describe('absent keys mean what transformers fills in', () => {
+  const pairs = json('defaults.json') as readonly { given: Record<string, unknown>; full: object }[];
+
+  test.each(pairs.map(({ given, full }) => [Object.values(given).slice(0, -5).join(' '), given, full] as const))(
+    '%s',
+    (_, given, full) => {
+      expect(parseConfig(given)).toEqual(parseConfig(full));
+    },
+  );
+});
