@@ -162,6 +162,6 @@ function requireLittleEndian(isLittle: boolean, file: string): void {
     where: 'byte order',
     expected: 'little endian',
     received: 'another',
-    cure: 'Save it on a machine of today.',
+    cure: 'Load it with PyTorch and save its weights as safetensors.',
   });
 }

@@ -101,7 +101,7 @@ export function readTorchPickle(bytes: Uint8Array, begin: number, file: string):
   const persistent = (id: Value): TorchStorage => {
     const storage = storageOf(id);
     const known = storages.get(storage.key);
-    if (known && known.bytes !== storage.bytes) mismatch(`a storage of ${known.bytes} bytes`, storage.bytes);
+    if (known && known.bytes !== storage.bytes) refuse(`a storage of ${known.bytes} bytes`, `${storage.bytes}`);
     storages.set(storage.key, known ?? storage);
     return storage;
   };
@@ -159,9 +159,10 @@ function tensor(
 ): Value {
   if (!isKind(from, 'storage')) return mismatch('a storage', from);
   if (type !== undefined && !isKind(type, 'dtype')) return mismatch('a dtype', type);
-  if (type !== undefined && !from.untyped) mismatch('a storage of bytes for a tensor with a dtype', from.dtype);
+  if (type !== undefined && !from.untyped)
+    refuse('a storage of bytes for a tensor with a dtype', `one of ${from.dtype}`);
   if (flags !== undefined && !(isKind(flags, 'dict') && flags.entries.length === 0)) {
-    mismatch('a tensor as it is', 'a negated or conjugated one');
+    refuse('a tensor as it is', 'a negated or conjugated one');
   }
   const { dtype } = type ?? from;
   const view = {
@@ -183,7 +184,7 @@ function checkInside(
   available: number,
 ): void {
   const fail = (expected: string) =>
-    mismatch(expected, `shape [${shape.join(', ')}], strides [${strides.join(', ')}], offset ${offset}`);
+    refuse(expected, `shape [${shape.join(', ')}], strides [${strides.join(', ')}], offset ${offset}`);
   if (strides.length !== shape.length) fail('a stride for each axis');
   let elements = 1;
   let last = offset;
@@ -198,7 +199,7 @@ function checkInside(
 
 const counts = (value: Value | undefined, what: string): number[] => {
   const { items } = tupleOf(value, what);
-  if (items.length > MAX_AXES) mismatch(`${what} of at most ${MAX_AXES} axes`, `${items.length}`);
+  if (items.length > MAX_AXES) refuse(`${what} of at most ${MAX_AXES} axes`, `${items.length}`);
   return items.map((item) => count(item, what));
 };
 
@@ -210,6 +211,8 @@ const count = (value: Value | undefined, what: string): number =>
 const tupleOf = (value: Value | undefined, what: string): PickleTuple<Made> =>
   isKind(value, 'tuple') ? value : mismatch(what, value);
 
-function mismatch(expected: string, received: Value | undefined): never {
-  throw new PickleArgumentError(expected, describe(received));
+const mismatch = (expected: string, received: Value | undefined): never => refuse(expected, describe(received));
+
+function refuse(expected: string, received: string): never {
+  throw new PickleArgumentError(expected, received);
 }
