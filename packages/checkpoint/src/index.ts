@@ -1,10 +1,19 @@
-/** What is pure about model files: the safetensors header, 16-bit floats, tensor names, tokenizing. Files are in `./node`. */
+/** What is pure about model files: the safetensors header, PyTorch's pickles and zips, 16-bit floats, tensor names, tokenizing. Files are in `./node`. */
 
 export { type DType, type DTypeInfo, dtypeFromTag, dtypeInfo, dtypeTags, type StoredArray } from './dtype.ts';
 export { CheckpointError, type CheckpointProblem, FormatError, type FormatProblem, OverflowError } from './errors.ts';
 export { fromBfloat16, fromFloat16, type Narrowed, toBfloat16, toFloat16 } from './float16.ts';
 export { type JsonObject, type JsonValue, parseJsonObject } from './json.ts';
 export { isComputedBuffer } from './names.ts';
+export {
+  type PickleBuilder,
+  type PickleDict,
+  type PickleList,
+  type PickleRules,
+  type PickleTuple,
+  type PickleValue,
+  readPickle,
+} from './pickle.ts';
 export {
   elementsOf,
   encodeHeader,
@@ -17,3 +26,13 @@ export {
   tensorBytes,
 } from './safetensors.ts';
 export { createTokenizer, type Tokenizer } from './tokenizer.ts';
+export { readTorchPickle, type TorchPickle, type TorchStorage, type TorchTensor } from './torch-pickle.ts';
+export {
+  parseZipDirectory,
+  parseZipEnd,
+  parseZipHeader,
+  ZIP_END_BYTES,
+  type ZipDirectory,
+  type ZipEntry,
+  zipHeaderBytes,
+} from './zip.ts';
