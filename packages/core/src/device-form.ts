@@ -43,7 +43,7 @@ export function deviceForm(config: DecoderConfig, weights: Weights): { config: D
       finalNorm: folded(config.finalNorm),
       scoreScale: 'folded',
       embeddingFactor: 1,
-      tiedEmbeddings: config.tiedEmbeddings && !untied,
+      tiedEmbeddings: config.tiedEmbeddings && embeddingFactor === 1,
     },
     weights: {
       names: () => names,
