@@ -3,6 +3,7 @@ export { type Checkpoint, openCheckpoint, readTokenizer } from './checkpoint.ts'
 export { type CheckpointWeights, openWeights } from './checkpoint-weights.ts';
 export type { DType, StoredArray } from './dtype.ts';
 export { CheckpointError, FormatError, OverflowError } from './errors.ts';
+export { type GgufFile, openGguf } from './gguf-file.ts';
 export type { JsonObject, JsonValue } from './json.ts';
 export { readJson, readJsonIfThere } from './read-json.ts';
 export { type DownloadProgress, type ResolveModelOptions, resolveModel } from './resolve-model.ts';
