@@ -5,7 +5,7 @@ import { messageOf, temporaryDirectory } from '../test/temporary-directory.ts';
 import { writeTinyCheckpoint } from '../test/tiny-checkpoint.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { openSafetensors } from './safetensors-file.ts';
-import { writeCheckpoint } from './write-checkpoint.ts';
+import { checkReplaceable, writeCheckpoint } from './write-checkpoint.ts';
 
 /** A root folder with a small model in `from`. */
 async function source() {
@@ -106,4 +106,21 @@ test('after a failure everything is as it was', async () => {
   );
   expect(await readdir(root)).toEqual(['from']);
   expect((await openCheckpoint(from.directory)).config).toEqual(from.config);
+});
+
+test('some tensors can be stored otherwise than the rest', async () => {
+  const { root, from, weights } = await source();
+  const dtypeOf = (name: string) => (name.endsWith('norm.weight') ? 'float32' : 'bfloat16');
+  await writeCheckpoint(join(root, 'to'), { from, weights, dtype: 'bfloat16', dtypeOf });
+  const to = await openCheckpoint(join(root, 'to'));
+  expect(to.config.torch_dtype).toBe('bfloat16');
+  for (const name of to.weights.names()) expect(to.weights.dtype(name)).toBe(dtypeOf(name));
+});
+
+test('where a model may go can be asked before there is one', async () => {
+  const { root, from, weights } = await source();
+  expect(await checkReplaceable(join(root, 'new'))).toBeUndefined();
+  await writeCheckpoint(join(root, 'to'), { from, weights, dtype: 'float32' });
+  expect(await checkReplaceable(join(root, 'to'))).toContain('config.json');
+  await expect(checkReplaceable(join(root, 'from'))).rejects.toThrow('expected a new or empty directory');
 });

@@ -27,9 +27,12 @@ const COMPANIONS = [
 
 /** Files of an older model in the same place, which the new one replaces even where it has none of that name. */
 const MODEL_FILE =
-  /^(model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|config\.json|quantization\.json)$/;
+  /^(model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|config\.json|quantization\.json|act_dict\.json|default_qcfg\.json)$/;
 
 const SIGNATURE = 'mobilequant'; // `producer` in a config.json that was written here
+
+/** The types that weights are stored in. */
+export type StoredFloat = 'float32' | 'float16' | 'bfloat16';
 
 /** What a model directory is made of. */
 export interface WriteCheckpointOptions {
@@ -37,8 +40,10 @@ export interface WriteCheckpointOptions {
   readonly from: Pick<Checkpoint, 'directory' | 'config'>;
   /** The tensors, by the names that they get in the file. */
   readonly weights: Pick<CheckpointWeights, 'names' | 'shape' | 'read'>;
-  /** How they are stored. Throws an `OverflowError` for values that do not fit. */
-  readonly dtype: 'float32' | 'float16' | 'bfloat16';
+  /** How they are stored, as the config says too. Throws an `OverflowError` for values that do not fit. */
+  readonly dtype: StoredFloat;
+  /** How a tensor is stored, where some are stored otherwise. */
+  readonly dtypeOf?: (name: string) => StoredFloat;
   /** Entries of `config.json` that differ; `undefined` removes one. */
   readonly config?: Readonly<Record<string, JsonValue | undefined>>;
   /** More JSON files, by name: `{ 'quantization.json': … }`. */
@@ -54,16 +59,8 @@ export interface WriteCheckpointOptions {
  * for a directory with other things in it, unless `overwrite` is given. After a failure everything is as it was.
  */
 export async function writeCheckpoint(directory: string, options: WriteCheckpointOptions): Promise<void> {
-  const { from, weights, dtype, config = {}, json = {}, maxShardBytes, overwrite = false } = options;
-  const old = await entriesOf(directory);
-  if (old?.length && !overwrite && !(await isOurs(directory, old))) {
-    throw new CheckpointError({
-      directory,
-      expected: 'a new or empty directory, or one that was written here before',
-      received: old.slice(0, 8).join(', ') + (old.length > 8 ? ', …' : ''),
-      cure: 'Choose another directory, or allow overwriting.',
-    });
-  }
+  const { from, weights, dtype, dtypeOf = () => dtype, config = {}, json = {}, maxShardBytes, overwrite } = options;
+  const old = overwrite ? await entriesOf(directory) : await checkReplaceable(directory);
   for (const name of Object.keys(json)) {
     if (/^[^/\\:\0]+\.json$/.test(name)) continue;
     throw new RangeError(`writeCheckpoint: expected names of JSON files without a folder, got '${name}'.`);
@@ -80,7 +77,7 @@ export async function writeCheckpoint(directory: string, options: WriteCheckpoin
     }
     const tensors = weights.names().map((name) => ({
       name,
-      dtype,
+      dtype: dtypeOf(name),
       shape: weights.shape(name),
       data: () => weights.read(name),
     }));
@@ -91,6 +88,21 @@ export async function writeCheckpoint(directory: string, options: WriteCheckpoin
     await rm(draft, { recursive: true, force: true });
     throw error;
   }
+}
+
+/**
+ * What lies in a directory that a model may be written to; nothing if it is not there. Throws a `CheckpointError` where
+ * `writeCheckpoint` would.
+ */
+export async function checkReplaceable(directory: string): Promise<readonly string[] | undefined> {
+  const old = await entriesOf(directory);
+  if (!old?.length || (await isOurs(directory, old))) return old;
+  throw new CheckpointError({
+    directory,
+    expected: 'a new or empty directory, or one that was written here before',
+    received: old.slice(0, 8).join(', ') + (old.length > 8 ? ', …' : ''),
+    cure: 'Choose another directory, or allow overwriting.',
+  });
 }
 
 function configOf(
