@@ -109,7 +109,7 @@ async function originalFiles(root: string): Promise<Original[]> {
   const [single, shards] = [join(safetensors, 'model.safetensors'), join(safetensors, 'shards')];
   await mkdir(shards);
   await writeSafetensors(single, TENSORS, { format: 'pt' });
-  await writeSafetensors(join(shards, 'model.safetensors'), TENSORS, { format: 'pt' }, { maxShardBytes: 200 });
+  await writeSafetensors(join(shards, 'model.safetensors'), TENSORS, { format: 'pt' }, { maxShardBytes: 64 });
 
   const torch = join(FIXTURES, 'torch');
   const originals: Original[] = [
@@ -242,6 +242,40 @@ const NUMBERS = [
   'null',
 ];
 const MAX_BYTES = 1 << 18;
+const BININT1 = 0x4b;
+const INSTRUCTIONS = [
+  ...[
+    'N',
+    '\x88',
+    ')',
+    '}',
+    ']',
+    '(',
+    't',
+    '0',
+    'R',
+    'Q',
+    'b',
+    's',
+    'u',
+    'a',
+    'e',
+    'h\x05',
+    'q\x05',
+    '\x85',
+    '\x86',
+    '\x93',
+    '.',
+  ],
+  ...['K\x03', 'M\xff\xff', 'J\xff\xff\xff\x7f', 'J\xff\xff\xff\xff', 'j\xff\xff\xff\xff', 'r\xff\xff\xff\xff'],
+  ...[
+    '\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f',
+    '\x8a\x07\xff\xff\xff\xff\xff\xff\x1f',
+    '\x8b\xff\xff\xff\x7f',
+    'X\xff\xff\xff\xff',
+  ],
+  ...['cos\nsystem\n', 'cbuiltins\neval\n', '(K\x02K\x02t', '(K\x00K\x00t', 'G\x7f\xf0\0\0\0\0\0\0'],
+];
 
 const below = (limit: number, next: () => number): number => Math.floor(next() * Math.max(1, limit));
 
@@ -274,6 +308,18 @@ const CHANGES_IN_PLACE: readonly Change[] = [
     integer.writeBigUInt64LE(value);
     return replaced(bytes, below(bytes.length, next), width, integer.subarray(0, width));
   },
+  // a small integer of a pickle
+  (bytes, next) => {
+    const at = bytes.indexOf(BININT1, below(bytes.length, next));
+    const value = next() < 0.5 ? below(8, next) : below(256, next);
+    return at < 0 ? bytes : replaced(bytes, at + 1, 1, Uint8Array.of(value));
+  },
+  // a number in text by one of as many digits
+  (bytes, next) => {
+    const { at, end } = digitsIn(bytes, next);
+    const digits = Buffer.from(bytes.subarray(at, end)).map(() => 0x30 + below(10, next));
+    return replaced(bytes, at, end - at, digits);
+  },
   // some bytes as elsewhere
   (bytes, next) => {
     const piece = span(bytes, next, 16);
@@ -284,11 +330,14 @@ const CHANGES_IN_PLACE: readonly Change[] = [
 const CHANGES_OF_LENGTH: readonly Change[] = [
   // a number in text
   (bytes, next) => {
-    let at = below(bytes.length, next);
-    while (at < bytes.length && !isDigit(bytes[at])) at++;
-    let end = at;
-    while (isDigit(bytes[end])) end++;
+    const { at, end } = digitsIn(bytes, next);
     return replaced(bytes, at, end - at, Buffer.from(NUMBERS[below(NUMBERS.length, next)] as string));
+  },
+  // a small integer of a pickle by another instruction
+  (bytes, next) => {
+    const at = bytes.indexOf(BININT1, below(bytes.length, next));
+    const instruction = Buffer.from(INSTRUCTIONS[below(INSTRUCTIONS.length, next)] as string, 'latin1');
+    return at < 0 ? bytes : replaced(bytes, at, 2, instruction);
   },
   // an end before the end
   (bytes, next) => bytes.subarray(0, below(bytes.length, next)),
@@ -300,5 +349,14 @@ const CHANGES_OF_LENGTH: readonly Change[] = [
     return replaced(bytes, below(bytes.length, next), next() < 0.5 ? piece.length : 0, piece);
   },
 ];
+
+/** Where digits stand from a random place on. */
+function digitsIn(bytes: Buffer, next: () => number): { readonly at: number; readonly end: number } {
+  let at = below(bytes.length, next);
+  while (at < bytes.length && !isDigit(bytes[at])) at++;
+  let end = at;
+  while (isDigit(bytes[end])) end++;
+  return { at, end };
+}
 
 const isDigit = (byte: number | undefined): boolean => byte !== undefined && byte >= 0x30 && byte <= 0x39;
