@@ -60,7 +60,10 @@ function randomParameters(
     return conventions === 'exact' ? 0.3 * next() : Math.exp(0.3 * next());
   };
   return Object.fromEntries(
-    kept.map(([name, { data, shape }]) => [name, { data: Float32Array.from(data, () => value(name)), shape }]),
+    kept.map(([name, { data, shape }]) => [
+      name,
+      { data: Float32Array.from({ length: data.length }, () => value(name)), shape },
+    ]),
   );
 }
 
