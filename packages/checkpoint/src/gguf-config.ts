@@ -165,6 +165,8 @@ export function ggufModel(header: GgufHeader, file: string, ropeFactors?: Float3
   }
   const kvHeads = meta.count(key('attention.head_count_kv'), heads);
   const layers = meta.count(key('block_count'));
+  if (layers > header.tensors.size)
+    meta.fail(key('block_count'), `at most ${header.tensors.size}, as there are tensors`);
   const hasTensor = (tensor: string): boolean => header.tensors.has(tensor);
 
   const epsilon = architecture.norm === 'rms' ? 'attention.layer_norm_rms_epsilon' : 'attention.layer_norm_epsilon';

@@ -153,8 +153,8 @@ function mergePairs(meta: GgufMetadata): JsonValue {
 
 function sentencePiece(vocabulary: Vocabulary): GgufTokenizer {
   const { meta, kinds } = vocabulary;
-  // The file writes the spaces of user-defined pieces as spaces.
-  const pieces = vocabulary.pieces.map((piece) => piece.replaceAll(' ', SPACE));
+  // Runs of spaces are the only pieces that llama.cpp's converter writes with spaces and that merges make, too.
+  const pieces = vocabulary.pieces.map((piece) => (/^ +$/.test(piece) ? SPACE.repeat(piece.length) : piece));
   const prefix = meta.flag('tokenizer.ggml.add_space_prefix', true);
   const toSpaces = { type: 'Replace', pattern: { String: SPACE }, content: ' ' };
   const fromSpaces = { type: 'Replace', pattern: { String: ' ' }, content: SPACE };

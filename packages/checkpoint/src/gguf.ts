@@ -50,8 +50,8 @@ export interface GgufHeader {
   readonly tensors: ReadonlyMap<string, GgufTensor>;
 }
 
-/** The longest header that is read; those of real models have up to some 30 MB, nearly all of it vocabulary. */
-export const MAX_GGUF_HEADER_BYTES: number = 128 << 20;
+/** The longest header that is read; those of real models have up to some 20 MB, nearly all of it vocabulary. */
+export const MAX_GGUF_HEADER_BYTES: number = 64 << 20;
 
 const MAX_ENTRIES = 1 << 16; // of metadata, and of tensors; real models have at most some thousands
 const MAX_AXES = 4; // as ggml
@@ -73,8 +73,8 @@ export function parseGgufHeader(bytes: Uint8Array, fileBytes: number, file: stri
 
 function parse(cursor: Cursor): GgufHeader {
   const version = parseVersion(cursor);
-  const tensorCount = cursor.count('tensor count', MIN_TENSOR_BYTES, MAX_ENTRIES);
-  const entryCount = cursor.count('metadata count', MIN_ENTRY_BYTES, MAX_ENTRIES);
+  const tensorCount = cursor.count('tensor', ' count', MIN_TENSOR_BYTES, MAX_ENTRIES);
+  const entryCount = cursor.count('metadata', ' count', MIN_ENTRY_BYTES, MAX_ENTRIES);
 
   const metadata = new Map<string, GgufValue>();
   for (let i = 0; i < entryCount; i++) {
@@ -199,7 +199,11 @@ const BOOL: Kind = {
 const TEXT: Kind = {
   bytes: 8,
   read: (cursor, where) => cursor.text(where),
-  list: (cursor, count, where) => Array.from({ length: count }, () => cursor.text(where)),
+  list: (cursor, count, where) => {
+    const texts: string[] = [];
+    while (texts.length < count) texts.push(cursor.text(where));
+    return texts;
+  },
 };
 
 const KINDS: readonly (Kind | undefined)[] = [
@@ -230,7 +234,7 @@ function parseValue(cursor: Cursor, where: string): GgufValue {
     return cursor.fail(where, 'a number, a text, true or false, or a list of them', received);
   }
   if (!isList) return kind.read(cursor, where);
-  return kind.list(cursor, cursor.count(`${where} length`, kind.bytes, Number.POSITIVE_INFINITY), where);
+  return kind.list(cursor, cursor.count(where, ' length', kind.bytes, Number.POSITIVE_INFINITY), where);
 }
 
 function booleanOf(cursor: Cursor, byte: number, where: string): boolean {
@@ -279,24 +283,26 @@ class Cursor {
     return this.view.getUint32(this.advance(4, where), true);
   }
 
-  u64(where: string): number {
-    const value = this.view.getBigUint64(this.advance(8, where), true);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) this.fail(where, 'a number below 2^53', `${value}`);
-    return Number(value);
+  u64(where: string, what = ''): number {
+    const at = this.advance(8, where);
+    const high = this.view.getUint32(at + 4, true); // in halves: a bigint for each text of a vocabulary takes longer
+    if (high >= 2 ** 21) this.fail(where + what, 'a number below 2^53', `${this.view.getBigUint64(at, true)}`);
+    return high * 2 ** 32 + this.view.getUint32(at, true);
   }
 
   /** A number of things that take at least some bytes each: no more than can follow. */
-  count(where: string, bytesEach: number, limit: number): number {
-    const count = this.u64(where);
+  count(where: string, what: string, bytesEach: number, limit: number): number {
+    const count = this.u64(where, what);
     const left = Math.min(this.fileBytes, MAX_GGUF_HEADER_BYTES) - this.position;
     const most = Math.min(limit, Math.floor(left / bytesEach));
-    if (count > most) this.fail(where, `at most ${most}`, `${count}`);
+    if (count > most) this.fail(where + what, `at most ${most}`, `${count}`);
     return count;
   }
 
   /** A text; bytes that are not UTF-8 are replaced, as a vocabulary may hold some. */
   text(where: string): string {
-    return lenient.decode(this.textBytes(where));
+    const bytes = this.textBytes(where);
+    return bytes.length === 0 ? '' : lenient.decode(bytes);
   }
 
   /** A text that something is called by. */
@@ -311,7 +317,7 @@ class Cursor {
   }
 
   private textBytes(where: string): Uint8Array {
-    return this.take(this.count(`${where} length`, 1, Number.POSITIVE_INFINITY), where);
+    return this.take(this.count(where, ' length', 1, Number.POSITIVE_INFINITY), where);
   }
 }
 
