@@ -88,6 +88,26 @@ test('a repeated key is refused, at any depth and however it is written', () => 
   expect(parse(`{"__metadata__":{"x":"{\\"a\\":1,\\"a\\":1}"},"x":${x}}`, 1).tensors.size).toBe(1);
 });
 
+test('a header of absurd depth or length is refused in few words', () => {
+  const deep = (open: string, close: string) => `${open.repeat(1e5)}0${close.repeat(1e5)}`;
+  for (const value of [deep('[', ']'), deep('{"a":', '}'), `"${'\\\\'.repeat(1e6)}"`]) {
+    for (const header of [`{"x":${value}}`, `{"x":{"dtype":"F32","shape":${value},"data_offsets":[0,0]}}`]) {
+      expect(() => parse(header, 0)).toThrow(FormatError);
+      expect(() => parse(header, 0)).toThrow(/^.{0,400}$/);
+    }
+  }
+  expect(() => parse(deep('{"a":', '}'), 0)).toThrowErrorMatchingInlineSnapshot(
+    `[FormatError: a.safetensors: header: expected a JSON object, got one of more than 200 levels. The file is damaged or not what it seems: get it again.]`,
+  );
+  expect(() => parse(one({ shape: [...Array(1e5).fill(1), -1] }), 12)).toThrowErrorMatchingInlineSnapshot(
+    `[FormatError: a.safetensors: tensor 'x' shape: expected a list of whole numbers from 0, got a list. The file is damaged or not what it seems: get it again.]`,
+  );
+  expect(() => parse(one({ shape: [[3]] }), 12)).toThrowErrorMatchingInlineSnapshot(
+    `[FormatError: a.safetensors: tensor 'x' shape: expected a list of whole numbers from 0, got [a list]. The file is damaged or not what it seems: get it again.]`,
+  );
+  expect(() => parse(`{"x":"${'\\"'.repeat(1e5)}`, 0)).toThrow('invalid JSON');
+});
+
 test('metadata must be texts', () => {
   expect(() => parse({ __metadata__: { a: 1 } }, 0)).toThrowErrorMatchingInlineSnapshot(
     `[FormatError: a.safetensors: __metadata__ 'a': expected a text, got 1. The file is damaged or not what it seems: get it again.]`,

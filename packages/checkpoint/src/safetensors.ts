@@ -131,29 +131,31 @@ function parseEntry(name: string, claim: JsonValue, dataBytes: number, file: str
   if (!info) return fail(' dtype', `one of ${dtypeTags.join(', ')}`, kindOf(claim.dtype));
 
   const { shape, data_offsets: offsets } = claim;
-  if (!isSizes(shape)) return fail(' shape', 'a list of whole numbers from 0', JSON.stringify(shape) ?? 'nothing');
+  if (!isSizes(shape)) return fail(' shape', 'a list of whole numbers from 0', shown(shape));
   if (!isSizes(offsets) || offsets.length !== 2) {
-    return fail(' data_offsets', 'two whole numbers from 0', JSON.stringify(offsets) ?? 'nothing');
+    return fail(' data_offsets', 'two whole numbers from 0', shown(offsets));
   }
 
   const [begin, end] = offsets as [number, number];
-  if (end < begin) return fail(' data_offsets', 'begin ≤ end', JSON.stringify(offsets));
-  if (end > dataBytes)
-    return fail(' data_offsets', `ranges within ${dataBytes} bytes of data`, JSON.stringify(offsets));
+  if (end < begin) return fail(' data_offsets', 'begin ≤ end', shown(offsets));
+  if (end > dataBytes) return fail(' data_offsets', `ranges within ${dataBytes} bytes of data`, shown(offsets));
 
   // The running product is checked, not the result: a zero size must not hide an overflow before it.
   let elements = 1;
   for (const size of shape) {
     elements *= size;
-    if (!Number.isSafeInteger(elements * info.bytes))
-      return fail(' shape', 'a size that can be counted', JSON.stringify(shape));
+    if (!Number.isSafeInteger(elements * info.bytes)) return fail(' shape', 'a size that can be counted', shown(shape));
   }
   const bytes = elements * info.bytes;
   if (bytes !== end - begin) {
-    return fail(' data_offsets', `${bytes} bytes for ${info.tag} ${JSON.stringify(shape)}`, `${end - begin} bytes`);
+    return fail(' data_offsets', `${bytes} bytes for ${info.tag} ${shown(shape)}`, `${end - begin} bytes`);
   }
   return { dtype: info.dtype, shape, begin, end };
 }
+
+/** A list of numbers, or what stands in its place, in few words. */
+const shown = (value: JsonValue | undefined): string =>
+  Array.isArray(value) && value.length <= 16 ? `[${value.map(kindOf).join(',')}]` : kindOf(value);
 
 const isSizes = (value: JsonValue | undefined): value is readonly number[] =>
   Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0 && !Object.is(item, -0));
