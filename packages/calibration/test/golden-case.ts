@@ -153,6 +153,39 @@ export function under(tensors: GoldenTensors, prefix: string): [string, GoldenTe
   );
 }
 
+/**
+ * The same weights, each moved by at most a rounding of float32, another way for each seed; 0 leaves them alone. Whatever this changes
+ * beyond rounding, a value has fallen on the other side of a step.
+ */
+export function perturbed(weights: Weights, seed: number): Weights {
+  if (seed === 0) return weights;
+  const move = (w: Float32Array, name: string): Float32Array => {
+    let state = seed * 2654435761 + name.length;
+    return w.map((value) => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return value * (1 + (state < 2 ** 31 ? 2 ** -23 : -(2 ** -23)));
+    });
+  };
+  return cachedWeights({
+    names: () => weights.names(),
+    has: (name) => weights.has(name),
+    shape: (name) => weights.shape(name),
+    read: async (name) => move(await weights.read(name), name),
+    readRows: async (name, rows) => move(await weights.readRows(name, rows), name),
+  });
+}
+
+/**
+ * The readings of a config: a gemma's `gelu` is the exact function to the reference and to some versions of transformers, and the
+ * approximation to others.
+ */
+export const readingsOf = (config: DecoderConfig): DecoderConfig[] =>
+  config.activation === 'silu'
+    ? [config]
+    : (['gelu-tanh', 'gelu'] as const)
+        .map((activation) => ({ ...config, activation }))
+        .sort((a) => (a.activation === config.activation ? -1 : 1));
+
 /** A checkpoint with some of its tensors replaced, or added to. */
 export function replaced(weights: Weights, tensors: ReadonlyMap<string, GoldenTensor>): Weights {
   const own = weightsFrom(tensors);
