@@ -1,6 +1,7 @@
-import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
 import { messageOf, temporaryDirectory } from '../test/temporary-directory.ts';
 import { TENSORS, writeTinyCheckpoint } from '../test/tiny-checkpoint.ts';
 import { openCheckpoint } from './checkpoint.ts';
@@ -43,6 +44,53 @@ test.each([
   expect(await weights.readRows('model.layers.0.mlp.down_proj.weight', [1])).toEqual(down.slice(3));
 });
 
+describe('a GGUF file', () => {
+  const tiny = fileURLToPath(new URL('../test/fixtures/gguf/tiny.gguf', import.meta.url));
+  const name = 'model.layers.0.self_attn.k_proj.weight';
+
+  test('is opened as the checkpoint that it was made from, by its path or as the only one in a directory', async () => {
+    const directory = await temporaryDirectory();
+    await copyFile(tiny, join(directory, 'tiny.gguf'));
+    await writeFile(join(directory, 'mmproj-tiny.gguf'), '');
+    for (const path of [tiny, directory]) {
+      const { config, weights, files, tokenizer, companions } = await openCheckpoint(path);
+      expect(config).toMatchObject({ model_type: 'llama', hidden_size: 32 });
+      expect(weights.shape(name)).toEqual([16, 32]);
+      expect(files).toEqual(['tiny.gguf']);
+      expect((await tokenizer()).encode('the')).toEqual(Int32Array.of(261));
+      expect(Object.keys(await companions())).toEqual(['tokenizer.json', 'tokenizer_config.json']);
+    }
+    await copyFile(tiny, join(directory, 'other.gguf'));
+    expect(await messageOf(openCheckpoint(directory), directory)).toMatchInlineSnapshot(
+      `"CheckpointError: DIR: expected a model directory with config.json, or a GGUF file, got mmproj-tiny.gguf, other.gguf, tiny.gguf. Name one of the GGUF files."`,
+    );
+  });
+
+  test('beside weights of another form is not looked at, beside a config alone it is', async () => {
+    const directory = await tinyCheckpoint();
+    await copyFile(tiny, join(directory, 'tiny.gguf'));
+    const checkpoint = await openCheckpoint(directory);
+    expect(checkpoint.config.hidden_size).toBe(2);
+    expect(await checkpoint.companions()).toEqual({});
+    await rm(join(directory, 'model.safetensors'));
+    expect((await openCheckpoint(directory)).config.hidden_size).toBe(32);
+  });
+
+  test('with a tokenizer of an unknown kind takes one that lies beside it', async () => {
+    const directory = await temporaryDirectory();
+    const bytes = await readFile(tiny);
+    const at = bytes.indexOf('tokenizer.ggml.model') + 'tokenizer.ggml.model'.length + 12;
+    await writeFile(join(directory, 'x.gguf'), bytes.fill('bert!', at, at + 5));
+    const { tokenizer, companions } = await openCheckpoint(join(directory, 'x.gguf'));
+    expect(await companions()).toEqual({});
+    expect(await messageOf(tokenizer(), directory)).toMatchInlineSnapshot(
+      `"FormatError: DIR/x.gguf: metadata 'tokenizer.ggml.model': expected 'gpt2' or 'llama', got 'bert!'. Put a tokenizer.json beside the file."`,
+    );
+    await copyFile(join(await tinyCheckpoint(), 'tokenizer.json'), join(directory, 'tokenizer.json'));
+    expect((await tokenizer()).encode('ab')).toEqual(Int32Array.of(10));
+  });
+});
+
 test('a tensor that is not there is an error that names it', async () => {
   const directory = await tinyCheckpoint();
   const { weights } = await openCheckpoint(directory);
@@ -57,17 +105,17 @@ test('what is missing is said, with what is there instead', async () => {
   const directory = await temporaryDirectory();
   const open = () => messageOf(openCheckpoint(directory), directory);
   expect(await messageOf(openCheckpoint(join(directory, 'no')), directory)).toMatchInlineSnapshot(
-    `"CheckpointError: DIR/no: expected a model directory, got no such directory. Give the path of a directory with config.json and model.safetensors."`,
+    `"CheckpointError: DIR/no: expected a model directory, got no such directory. Give the path of a directory with config.json and model.safetensors, or of a GGUF file."`,
   );
   expect(await open()).toMatchInlineSnapshot(
-    `"CheckpointError: DIR: expected a model directory with config.json, got an empty directory. Name the directory that save_pretrained wrote, not one above or inside it."`,
+    `"CheckpointError: DIR: expected a model directory with config.json, or a GGUF file, got an empty directory. Name the directory that save_pretrained wrote, not one above or inside it."`,
   );
   await writeFile(join(directory, 'pytorch_model.bin'), '');
   expect(await messageOf(openCheckpoint(join(directory, 'pytorch_model.bin')), directory)).toMatchInlineSnapshot(
-    `"CheckpointError: DIR/pytorch_model.bin: expected a model directory, got a file. Give the path of a directory with config.json and model.safetensors."`,
+    `"CheckpointError: DIR/pytorch_model.bin: expected a model directory, got a file. Give the path of a directory with config.json and model.safetensors, or of a GGUF file."`,
   );
   expect(await open()).toMatchInlineSnapshot(
-    `"CheckpointError: DIR: expected a model directory with config.json, got pytorch_model.bin. Name the directory that save_pretrained wrote, not one above or inside it."`,
+    `"CheckpointError: DIR: expected a model directory with config.json, or a GGUF file, got pytorch_model.bin. Name the directory that save_pretrained wrote, not one above or inside it."`,
   );
   await writeFile(join(directory, 'config.json'), '{}');
   await rename(join(directory, 'pytorch_model.bin'), join(directory, 'consolidated.pth'));

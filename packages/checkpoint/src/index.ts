@@ -3,6 +3,25 @@
 export { type DType, type DTypeInfo, dtypeFromTag, dtypeInfo, dtypeTags, type StoredArray } from './dtype.ts';
 export { CheckpointError, type CheckpointProblem, FormatError, type FormatProblem, OverflowError } from './errors.ts';
 export { fromBfloat16, fromFloat16, type Narrowed, toBfloat16, toFloat16 } from './float16.ts';
+export {
+  type GgufArray,
+  type GgufHeader,
+  type GgufTensor,
+  type GgufValue,
+  MAX_GGUF_HEADER_BYTES,
+  parseGgufHeader,
+} from './gguf.ts';
+export {
+  dequantize,
+  type GgmlType,
+  type GgmlTypeInfo,
+  ggmlTypeFromCode,
+  ggmlTypeInfo,
+  ggmlTypes,
+} from './gguf-blocks.ts';
+export { type GgufModel, ggufModel } from './gguf-config.ts';
+export { type GgufView, ggufArchitectures, ggufViews, interleavedRow, type ModelSizes } from './gguf-names.ts';
+export { type GgufTokenizer, ggufTokenizer } from './gguf-tokenizer.ts';
 export { type JsonObject, type JsonValue, parseJsonObject } from './json.ts';
 export { isComputedBuffer } from './names.ts';
 export {

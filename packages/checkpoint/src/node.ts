@@ -1,4 +1,4 @@
-/** Model directories on disk, and models from the Hugging Face hub. */
+/** Model directories and GGUF files on disk, and models from the Hugging Face hub. */
 export { type Checkpoint, openCheckpoint, readTokenizer } from './checkpoint.ts';
 export { type CheckpointWeights, openWeights } from './checkpoint-weights.ts';
 export type { DType, StoredArray } from './dtype.ts';

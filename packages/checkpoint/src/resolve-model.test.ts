@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { messageOf, temporaryDirectory } from '../test/temporary-directory.ts';
 import { writeTinyCheckpoint } from '../test/tiny-checkpoint.ts';
@@ -18,7 +18,9 @@ function fakeHub(files: ReadonlyMap<string, Uint8Array>, change: Change = (entry
     if (url.pathname.startsWith('/api/models/org/tiny/tree/main')) {
       const list = [...files].map(([path, bytes]) => {
         const oid = createHash('sha256').update(bytes).digest('hex');
-        const lfs = path.endsWith('.safetensors') ? { lfs: { oid, size: bytes.length, pointerSize: 130 } } : {};
+        const lfs = /\.(safetensors|bin|gguf)$/.test(path)
+          ? { lfs: { oid, size: bytes.length, pointerSize: 130 } }
+          : {};
         return { type: 'file', oid: 'git', ...change({ path, size: bytes.length, ...lfs }) };
       });
       return Response.json([...list, { type: 'directory', path: 'onnx', size: 0 }]);
@@ -74,23 +76,72 @@ test.each([
   expect(requests).toHaveLength(asked);
 });
 
+const companions = ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
+
+/** What is downloaded of a repository with these weights beside the companions. */
+async function downloaded(weights: readonly string[], name = 'org/tiny'): Promise<string[] | string> {
+  const cacheDir = await temporaryDirectory();
+  const { fetch } = fakeHub(new Map([...companions, ...weights].map((file) => [file, Uint8Array.of(1)])));
+  const attempt = resolveModel(name, { cacheDir, fetch });
+  const path = await attempt.catch((error: Error) => error.message);
+  if (/\.gguf$/.test(path)) expect(await readFile(path)).toHaveLength(1);
+  return readdir(/\.gguf$/.test(path) ? dirname(path) : path).then(
+    (files) => files.sort(),
+    () => path.replace(/.*downloading failed: /, ''),
+  );
+}
+
+test('of the forms of a model, the safest that is there is downloaded', async () => {
+  const index = 'pytorch_model.bin.index.json';
+  const parts = ['pytorch_model-00001-of-00002.bin', 'pytorch_model-00002-of-00002.bin'];
+  const others = ['training_args.bin', 'optimizer.bin', 'x.gguf'];
+  expect(await downloaded(['model.safetensors', 'pytorch_model.bin', 'x.gguf'])).toEqual(
+    [...companions, 'model.safetensors'].sort(),
+  );
+  expect(await downloaded(['pytorch_model.bin', ...others])).toEqual([...companions, 'pytorch_model.bin'].sort());
+  expect(await downloaded([index, ...parts, ...others])).toEqual([...companions, index, ...parts].sort());
+  expect(await downloaded(['x.gguf', 'mmproj-x.gguf'])).toEqual(['x.gguf']);
+});
+
+test('one of several GGUF files is downloaded by its name', async () => {
+  const files = ['x-Q4_0.gguf', 'x-Q8_0.gguf'];
+  expect(await downloaded(files, 'org/tiny:x-Q8_0.gguf')).toEqual(['x-Q8_0.gguf']);
+  expect(await downloaded(['model.safetensors', ...files], 'org/tiny:x-Q4_0.gguf')).toEqual(['x-Q4_0.gguf']);
+  expect(await downloaded(files)).toMatchInlineSnapshot(
+    `"the repository has several GGUF files: name one of x-Q4_0.gguf, x-Q8_0.gguf as org/model:file.gguf. Check the name and the connection, or give a path."`,
+  );
+  expect(await downloaded(files, 'org/tiny:x.gguf')).toMatchInlineSnapshot(
+    `"the repository has no x.gguf, only x-Q4_0.gguf, x-Q8_0.gguf. Check the name and the connection, or give a path."`,
+  );
+  expect(await downloaded(['x-00001-of-00002.gguf'])).toMatchInlineSnapshot(
+    `"x-00001-of-00002.gguf is a part of a model, and only whole ones are read. Check the name and the connection, or give a path."`,
+  );
+});
+
+test('a GGUF file on disk is used as it is', async () => {
+  const path = join(await temporaryDirectory(), 'x.gguf');
+  await expect(resolveModel(path)).rejects.toThrow('no such directory or file');
+  await writeFile(path, '');
+  expect(await resolveModel(path)).toBe(path);
+});
+
 test('a download that is not what the hub announced leaves nothing', async () => {
   const cacheDir = await temporaryDirectory();
   const files = await repository();
-  const attempt = (change: Change, without?: string) => {
-    const kept = new Map([...files].filter(([path]) => path !== without));
+  const attempt = (change: Change, without = /^$/) => {
+    const kept = new Map([...files].filter(([path]) => !without.test(path)));
     return messageOf(resolveModel('org/tiny', { cacheDir, fetch: fakeHub(kept, change).fetch }), cacheDir);
   };
   const longer: Change = (entry) => (entry.path === 'config.json' ? { ...entry, size: entry.size + 1 } : entry);
   const other: Change = (entry) => (entry.lfs ? { ...entry, lfs: { ...entry.lfs, oid: '0'.repeat(64) } } : entry);
   expect(await attempt(longer)).toMatchInlineSnapshot(
-    `"CheckpointError: org/tiny: expected a model directory, or a model on the hub, got no such directory, and downloading failed: config.json has 63 bytes, 62 came. Check the name and the connection, or give a directory."`,
+    `"CheckpointError: org/tiny: expected a model directory, a GGUF file, or a model on the hub, got no such directory or file, and downloading failed: config.json has 63 bytes, 62 came. Check the name and the connection, or give a path."`,
   );
   expect(await attempt(other)).toMatchInlineSnapshot(
-    `"CheckpointError: org/tiny: expected a model directory, or a model on the hub, got no such directory, and downloading failed: model.safetensors came with a wrong SHA-256. Check the name and the connection, or give a directory."`,
+    `"CheckpointError: org/tiny: expected a model directory, a GGUF file, or a model on the hub, got no such directory or file, and downloading failed: model.safetensors came with a wrong SHA-256. Check the name and the connection, or give a path."`,
   );
-  expect(await attempt((entry) => entry, 'model.safetensors')).toMatchInlineSnapshot(
-    `"CheckpointError: org/tiny: expected a model directory, or a model on the hub, got no such directory, and downloading failed: the repository has no model.safetensors, only config.json, generation_config.json, tokenizer.json, tokenizer_config.json, README.md, pytorch_model.bin. Check the name and the connection, or give a directory."`,
+  expect(await attempt((entry) => entry, /^model.safetensors$|bin$/)).toMatchInlineSnapshot(
+    `"CheckpointError: org/tiny: expected a model directory, a GGUF file, or a model on the hub, got no such directory or file, and downloading failed: the repository has no model.safetensors, pytorch_model.bin, or GGUF file, only config.json, generation_config.json, tokenizer.json, tokenizer_config.json, README.md. Check the name and the connection, or give a path."`,
   );
   expect(await readdir(join(cacheDir, 'org--tiny')).catch(() => [])).toEqual([]);
 });
@@ -99,23 +150,33 @@ test('without a connection, or with a wrong name, the error says both things tha
   const cacheDir = await temporaryDirectory();
   const offline = () => Promise.reject(new TypeError('fetch failed', { cause: new Error('getaddrinfo ENOTFOUND') }));
   expect(await messageOf(resolveModel('org/tiny', { cacheDir, fetch: offline }), cacheDir)).toMatchInlineSnapshot(
-    `"CheckpointError: org/tiny: expected a model directory, or a model on the hub, got no such directory, and downloading failed: fetch failed (getaddrinfo ENOTFOUND). Check the name and the connection, or give a directory."`,
+    `"CheckpointError: org/tiny: expected a model directory, a GGUF file, or a model on the hub, got no such directory or file, and downloading failed: fetch failed (getaddrinfo ENOTFOUND). Check the name and the connection, or give a path."`,
   );
   const { fetch } = fakeHub(new Map());
   expect(await messageOf(resolveModel('org/other', { cacheDir, fetch }), cacheDir)).toMatchInlineSnapshot(
-    `"CheckpointError: org/other: expected a model directory, or a model on the hub, got no such directory, and downloading failed: Api error with status 404. URL: . Check the name and the connection, or give a directory."`,
+    `"CheckpointError: org/other: expected a model directory, a GGUF file, or a model on the hub, got no such directory or file, and downloading failed: Api error with status 404. URL: . Check the name and the connection, or give a path."`,
   );
 });
 
-test.each(['./missing', '../org/tiny', 'org/../tiny', 'tiny', 'a/b/c', '/abs/olute', 'org/.git'])(
-  '%s is a path that does not exist, not a name to download',
-  async (name) => {
-    const fetch = () => Promise.reject(new Error('asked'));
-    await expect(resolveModel(name, { fetch })).rejects.toThrow(
-      'no such directory, and not a name of the form org/model',
-    );
-  },
-);
+test.each([
+  './missing',
+  '../org/tiny',
+  'org/../tiny',
+  'tiny',
+  'a/b/c',
+  '/abs/olute',
+  'org/.git',
+  'org/tiny:',
+  'org/tiny:a.bin',
+  'org/tiny:../a.gguf',
+  'org/tiny:.gguf',
+  'a:b.gguf',
+])('%s is a path that does not exist, not a name to download', async (name) => {
+  const fetch = () => Promise.reject(new Error('asked'));
+  await expect(resolveModel(name, { fetch })).rejects.toThrow(
+    'no such directory or file, and not a name of the form org/model or org/model:file.gguf',
+  );
+});
 
 test('a revision cannot lead out of the cache', async () => {
   const cacheDir = await temporaryDirectory();

@@ -1,6 +1,7 @@
 /**
- * A model by name or directory. A name `org/model` is downloaded once from the Hugging Face hub into a cache, file by file into a
- * hidden directory that is renamed when all are there; from then on the network is not asked again.
+ * A model by path or name. A name `org/model`, or `org/model:file.gguf` for one of its GGUF files, is downloaded once from the
+ * Hugging Face hub into a cache, file by file into a hidden directory that is renamed when all are there; from then on the network
+ * is not asked again.
  */
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
@@ -37,23 +38,34 @@ export interface ResolveModelOptions {
   readonly fetch?: typeof globalThis.fetch;
 }
 
-const NAME = /^[\w-][\w.-]*\/[\w-][\w.-]*$/;
+const NAME = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?::([\w-][\w. +()-]*\.gguf))?$/i;
 const REVISION = /^[\w-][\w.-]*(\/[\w-][\w.-]*)*$/;
-const WEIGHTS = /^model(-\d{5}-of-\d{5})?\.safetensors$/;
+const GGUF = /\.gguf$/i;
+const PART_OF_GGUF = /-\d{5}-of-\d{5}\.gguf$/i;
 const COMPANION =
-  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|model\.safetensors\.index)\.json$|^(merges\.txt|chat_template\.jinja)$/;
+  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^(merges\.txt|chat_template\.jinja)$/;
+
+/** The forms that weights come in, the preferred one first: in one file, or in parts with an index. */
+const FORMS = [
+  { single: 'model.safetensors', part: /^model-\d{5}-of-\d{5}\.safetensors$/ },
+  { single: 'pytorch_model.bin', part: /^pytorch_model-\d{5}-of-\d{5}\.bin$/ },
+];
 
 /**
- * The directory of a model: the one that is named, or a downloaded one. Throws a `CheckpointError` when there is neither such a
- * directory nor a way to download it.
+ * The path of a model: the directory or GGUF file that is named, or what was downloaded. Throws a `CheckpointError` when there is
+ * neither such a path nor a way to download it.
  */
-export async function resolveModel(nameOrDirectory: string, options: ResolveModelOptions = {}): Promise<string> {
-  if (await isDirectory(nameOrDirectory)) return nameOrDirectory;
-  if (!NAME.test(nameOrDirectory)) {
+export async function resolveModel(nameOrPath: string, options: ResolveModelOptions = {}): Promise<string> {
+  if (await isDirectory(nameOrPath)) return nameOrPath;
+  if (GGUF.test(nameOrPath) && (await exists(nameOrPath))) return nameOrPath;
+  const [, repo, file] = NAME.exec(nameOrPath) ?? [];
+  if (repo === undefined) {
     throw new CheckpointError({
-      directory: nameOrDirectory,
-      expected: 'a model directory, or the name of a model on the hub',
-      received: (await exists(nameOrDirectory)) ? 'a file' : 'no such directory, and not a name of the form org/model',
+      directory: nameOrPath,
+      expected: 'a model directory, a GGUF file, or the name of a model on the hub',
+      received: (await exists(nameOrPath))
+        ? 'another file'
+        : 'no such directory or file, and not a name of the form org/model or org/model:file.gguf',
       cure: 'Check the path.',
     });
   }
@@ -61,26 +73,29 @@ export async function resolveModel(nameOrDirectory: string, options: ResolveMode
   if (!REVISION.test(revision))
     throw new RangeError(`resolveModel: expected a branch, tag or commit, got '${revision}'.`);
 
-  const directory = join(cacheDir, nameOrDirectory.replace('/', '--'), revision.replaceAll('/', '--'));
-  if (await isDirectory(directory)) return directory;
+  const folder = file === undefined ? revision : `${revision}--${file}`;
+  const directory = join(cacheDir, repo.replace('/', '--'), folder.replaceAll('/', '--'));
+  const path = file === undefined ? directory : join(directory, file);
+  if (await isDirectory(directory)) return path;
   try {
-    await download(nameOrDirectory, directory, { ...options, revision });
+    await download(repo, file, directory, { ...options, revision });
   } catch (cause) {
     throw new CheckpointError(
       {
-        directory: nameOrDirectory,
-        expected: 'a model directory, or a model on the hub',
-        received: `no such directory, and downloading failed: ${reasonOf(cause)}`,
-        cure: 'Check the name and the connection, or give a directory.',
+        directory: nameOrPath,
+        expected: 'a model directory, a GGUF file, or a model on the hub',
+        received: `no such directory or file, and downloading failed: ${reasonOf(cause)}`,
+        cure: 'Check the name and the connection, or give a path.',
       },
       { cause },
     );
   }
-  return directory;
+  return path;
 }
 
 async function download(
   repo: string,
+  file: string | undefined,
   directory: string,
   options: ResolveModelOptions & { revision: string },
 ): Promise<void> {
@@ -95,7 +110,7 @@ async function download(
   const { downloadFile, listFiles } = await import('@huggingface/hub'); // only now: it takes longer to load than all the rest
   const listed: ListFileEntry[] = [];
   for await (const entry of listFiles(source)) listed.push(entry);
-  const files = wantedFiles(listed);
+  const files = wantedFiles(listed, file);
   const total = files.reduce((sum, { size }) => sum + size, 0);
   let received = 0;
 
@@ -121,17 +136,32 @@ async function download(
 }
 
 /** What a model needs, from the files at the top of a repository: not its other formats, not its pictures. */
-function wantedFiles(entries: readonly ListFileEntry[]): ListFileEntry[] {
+function wantedFiles(entries: readonly ListFileEntry[], named: string | undefined): ListFileEntry[] {
   const files = entries.filter(({ type }) => type === 'file');
-  const single = files.filter(({ path }) => path === 'model.safetensors');
-  const weights = single.length ? single : files.filter(({ path }) => WEIGHTS.test(path));
-  if (!weights.length) {
-    throw new Error(
-      `the repository has no model.safetensors, only ${files.map(({ path }) => path).join(', ') || 'nothing'}`,
-    );
+  const list = (some: readonly ListFileEntry[]) => some.map(({ path }) => path).join(', ') || 'nothing';
+  const ggufs = files.filter(({ path }) => GGUF.test(path) && !/^mmproj/i.test(path));
+  if (named !== undefined) {
+    const file = ggufs.find(({ path }) => path === named);
+    if (!file) throw new Error(`the repository has no ${named}, only ${list(ggufs)}`);
+    return [whole(file)];
   }
-  const isIndex = (path: string) => path === 'model.safetensors.index.json';
-  return [...files.filter(({ path }) => COMPANION.test(path) && !(single.length && isIndex(path))), ...weights];
+  const at = (name: string) => files.filter(({ path }) => path === name);
+  const companions = files.filter(({ path }) => COMPANION.test(path));
+  for (const { single, part } of FORMS) {
+    if (at(single).length) return [...companions, ...at(single)];
+    const parts = files.filter(({ path }) => part.test(path));
+    if (parts.length) return [...companions, ...at(`${single}.index.json`), ...parts];
+  }
+  const [only, ...others] = ggufs;
+  if (only && !others.length) return [whole(only)];
+  if (only) throw new Error(`the repository has several GGUF files: name one of ${list(ggufs)} as org/model:file.gguf`);
+  const expected = `${FORMS.map(({ single }) => single).join(', ')}, or GGUF file`;
+  throw new Error(`the repository has no ${expected}, only ${list(files)}`);
+}
+
+function whole(file: ListFileEntry): ListFileEntry {
+  if (PART_OF_GGUF.test(file.path)) throw new Error(`${file.path} is a part of a model, and only whole ones are read`);
+  return file;
 }
 
 async function save(blob: Blob, path: string, file: ListFileEntry, onBytes: (bytes: number) => void): Promise<void> {
