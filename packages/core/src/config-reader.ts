@@ -17,7 +17,8 @@ export interface ConfigReader {
   optional(key: string, otherwise?: number): number | undefined;
   flag(key: string, otherwise: boolean): boolean;
   oneOf<T extends string>(key: string, names: Readonly<Record<string, T>>, otherwise: string): T;
-  object(key: string): ConfigJson | undefined;
+  /** What lies in an object, if there is one; its keys are named with the object's. */
+  inside(key: string): ConfigReader | undefined;
 }
 
 export function configReader(json: ConfigJson, prefix = ''): ConfigReader {
@@ -35,8 +36,10 @@ export function configReader(json: ConfigJson, prefix = ''): ConfigReader {
     count: (key, otherwise) =>
       numberOf(key, otherwise, 'a positive integer', (n) => n > 0 && Number.isSafeInteger(n) && n < 2 ** 31),
     positive,
-    optional: (key, otherwise) =>
-      json[key] === null ? undefined : (json[key] ?? otherwise) && positive(key, otherwise),
+    optional(key, otherwise) {
+      const value = json[key] === undefined ? otherwise : json[key];
+      return value == null ? undefined : positive(key, otherwise);
+    },
     flag(key, otherwise) {
       const value = json[key] ?? otherwise;
       return typeof value === 'boolean' ? value : fail(key, 'true or false', value);
@@ -55,10 +58,11 @@ export function configReader(json: ConfigJson, prefix = ''): ConfigReader {
         )
       );
     },
-    object(key) {
+    inside(key) {
       const value = json[key];
       if (value == null) return undefined;
-      return typeof value === 'object' && !Array.isArray(value) ? (value as ConfigJson) : fail(key, 'an object', value);
+      if (typeof value !== 'object' || Array.isArray(value)) return fail(key, 'an object', value);
+      return configReader(value as ConfigJson, `${prefix}${key}.`);
     },
   };
 }

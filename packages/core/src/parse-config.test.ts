@@ -155,7 +155,13 @@ describe('what would be computed differently is refused by name', () => {
     ['gemma3_text', 'attn_logit_softcapping', { attn_logit_softcapping: 50 }],
     ['gemma3_text', 'layer_types', { layer_types: ['chunked_attention', 'full_attention'] }],
     ['gemma2', 'layer_types', { layer_types: ['full_attention'] }],
-    ['gemma3_text', 'rope_scaling.rope_type', nested('full_attention', { rope_type: 'yarn', factor: 2 })],
+    ['mistral', 'sliding_window', { sliding_window: 0 }],
+    ['gemma2', 'final_logit_softcapping', { final_logit_softcapping: 0 }],
+    ['llama', 'rope_parameters.partial_rotary_factor', { rope_parameters: { partial_rotary_factor: 0.5 } }],
+    ['llama', 'rope_scaling.type', { rope_scaling: { rope_type: 'default', type: 'linear', factor: 2 } }],
+    ['gemma', 'hidden_activation', { hidden_act: 'silu', hidden_activation: 'gelu_pytorch_tanh' }],
+    ['gemma3_text', 'rope_parameters.sliding_attention.rope_type', nested('sliding_attention', { rope_type: 'yarn' })],
+    ['gemma3_text', 'rope_parameters.full_attention.rope_type', nested('full_attention', { rope_type: 'yarn', factor: 2 })],
   ] as const)('%s: %s', (type, key, keys) => {
     const { hidden_act: __, ...plain } = sizes;
     const given = { ...plain, model_type: type, ...keys };

@@ -5,6 +5,7 @@
 import { type CheckpointForm, LLAMA_FORM } from './checkpoint-form.ts';
 import { ConfigError, type DecoderConfig, decoderConfig, type RopeConfig } from './config.ts';
 import { type ConfigJson, type ConfigReader, configReader } from './config-reader.ts';
+import { checkWholeHeadTurns, globalRope, rotaryDim, slidingRope } from './parse-rope.ts';
 
 /** One kind of checkpoint. */
 interface Architecture {
@@ -96,6 +97,7 @@ const mistral: Architecture = {
 const qwen2: Architecture = {
   keys: ['hidden_act', 'rms_norm_eps', 'sliding_window', 'use_sliding_window', 'max_window_layers', 'layer_types'],
   defaults: { kvHeads: 32, maxPositions: 32768 },
+  fixed: { attention_bias: [true, false, null], use_mrope: [false] }, // their biases are always there
   switches: (read, { layers }) => ({
     ...rms(read),
     activation: read.oneOf('hidden_act', ACTIVATIONS, 'silu'),
@@ -106,6 +108,7 @@ const qwen2: Architecture = {
 
 const qwen3: Architecture = {
   ...qwen2,
+  fixed: { use_mrope: [false] },
   keys: [...qwen2.keys, 'attention_bias'],
   defaults: { kvHeads: 32, headDim: 128, maxPositions: 32768 },
   switches: (read, sizes) => ({
@@ -120,17 +123,23 @@ const gemma: Architecture = {
   defaults: { kvHeads: 16, headDim: 256, maxPositions: 8192, tied: true },
   switches: (read, { hidden }) => ({
     ...rms(read),
-    // The first configs said 'gelu' and meant the approximation.
-    activation: read.oneOf(
-      read.has('hidden_activation') ? 'hidden_activation' : 'hidden_act',
-      { ...ACTIVATIONS, gelu: 'gelu-tanh' },
-      'gelu_pytorch_tanh',
-    ),
+    activation: gemmaActivation(read),
     biases: attentionBiases(read),
     embeddingFactor: Math.fround(Math.sqrt(hidden)),
   }),
   form: { normOffset: 1 },
 };
+
+/** Two keys; the first configs said 'gelu' in one of them and meant the approximation. */
+function gemmaActivation(read: ConfigReader): DecoderConfig['activation'] {
+  const meant = read.oneOf('hidden_act', { ...ACTIVATIONS, gelu: 'gelu-tanh' }, 'gelu_pytorch_tanh');
+  if (!read.has('hidden_activation')) return meant;
+  const said = read.oneOf('hidden_activation', ACTIVATIONS, 'gelu_pytorch_tanh');
+  const literal = read.oneOf('hidden_act', ACTIVATIONS, 'gelu_pytorch_tanh');
+  if (read.has('hidden_act') && said !== meant && said !== literal)
+    throw new ConfigError('hidden_activation', `the same as hidden_act, ${literal}`, read.json['hidden_activation']);
+  return said;
+}
 
 /** Norms on both sides: in the checkpoint, the one before the MLP has a name of its own. */
 const SANDWICH = [
@@ -167,14 +176,12 @@ const gemma3: Architecture = {
   switches: (read, sizes) => {
     const { scoreCap: _, logitCap: __, ...shared } = gemma2.switches(read, sizes);
     const pattern = read.count('sliding_window_pattern', 6);
-    const local = configReader(read.object('rope_parameters') ?? {}).object('sliding_attention');
-    const rope = local ? ropeOf(configReader(local), 10000) : { theta: read.positive('rope_local_base_freq', 10000) };
     const isLocal = layerTypes(read, sizes.layers) ?? ((i: number) => (i + 1) % pattern !== 0);
     return {
       ...shared,
       queryKeyNorms: true,
       ...cap('logitCap', read.optional('final_logit_softcapping')),
-      ...slidingIn(read.optional('sliding_window', 4096), isLocal, sizes.layers, rope),
+      ...slidingIn(read.optional('sliding_window', 4096), isLocal, sizes.layers, slidingRope(read)),
     };
   },
 };
@@ -311,6 +318,7 @@ export function parseConfig(json: unknown): DecoderConfig {
     rope: globalRope(read, defaults.theta ?? 10000),
     ...architecture.switches(read, sizes),
   });
+  if (!architecture.keys.includes('partial_rotary_factor')) checkWholeHeadTurns(read);
   const { kvHeads, rotaryDim } = config;
   if (heads % kvHeads !== 0) throw new ConfigError('num_key_value_heads', `a divisor of ${heads}`, kvHeads);
   if (rotaryDim % 2 !== 0) {
@@ -397,46 +405,4 @@ function qwenWindows(read: ConfigReader, layers: number): Pick<DecoderConfig, 's
   }
   const first = read.json['max_window_layers'] === 0 ? 0 : read.count('max_window_layers', 28);
   return slidingIn(read.optional('sliding_window', 4096), types ?? ((i) => i >= first), layers);
-}
-
-/** Channels that turn: transformers truncates. */
-function rotaryDim(read: ConfigReader, headDim: number, otherwise: number): number {
-  const nested = configReader(read.object('rope_parameters') ?? {});
-  const factor = nested.optional('partial_rotary_factor', read.positive('partial_rotary_factor', otherwise)) as number;
-  if (factor > 1) throw new ConfigError('partial_rotary_factor', 'at most 1', factor);
-  const turning = Math.trunc(headDim * factor);
-  if (turning < 2) throw new ConfigError('partial_rotary_factor', `at least ${2 / headDim}`, factor);
-  return turning;
-}
-
-/** Theta and scaling; transformers 5 moves both into one object, and there by kind of layer where kinds differ. */
-function globalRope(read: ConfigReader, theta: number): RopeConfig {
-  const parameters = read.object('rope_scaling') ?? read.object('rope_parameters') ?? {};
-  const full = configReader(parameters).object('full_attention') ?? parameters;
-  return ropeOf(
-    configReader(full, 'rope_scaling.'),
-    read.positive('rope_theta', theta),
-    read.json['max_position_embeddings'],
-  );
-}
-
-function ropeOf(read: ConfigReader, otherwise: number, maxPositions?: unknown): RopeConfig {
-  const theta = read.positive('rope_theta', otherwise);
-  const kinds = { default: 'default', linear: 'linear', llama3: 'llama3' } as const;
-  const kind = read.oneOf(read.has('type') && !read.has('rope_type') ? 'type' : 'rope_type', kinds, 'default');
-  if (kind === 'default') return { theta };
-  if (kind === 'linear') return { theta, scaling: { kind, factor: read.positive('factor') } };
-  return {
-    theta,
-    scaling: {
-      kind,
-      factor: read.positive('factor'),
-      lowFrequencyFactor: read.positive('low_freq_factor'),
-      highFrequencyFactor: read.positive('high_freq_factor'),
-      originalMaxPositions: read.positive(
-        'original_max_position_embeddings',
-        typeof maxPositions === 'number' ? maxPositions : undefined,
-      ),
-    },
-  };
 }
