@@ -29,7 +29,7 @@ function refused(bytes: Uint8Array): string {
   } catch (error) {
     message = `${(error as Error).name}: ${(error as Error).message}`;
   }
-  expect(performance.now() - start).toBeLessThan(1000);
+  expect(performance.now() - start).toBeLessThan(3000); // a tenth of that, on a machine that does nothing else
   return message
     .replace(/^FormatError: x: /, '')
     .replace(/ It is not a file of weights alone, or it is hostile; nothing in it was executed\..*$/, '');

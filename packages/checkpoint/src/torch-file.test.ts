@@ -85,6 +85,12 @@ test('shards with an index are one model; safetensors beside them are preferred'
     if (/^b?float(16|32|64)$/.test(facts.dtype)) expect(await weights.read(name), name).toEqual(floatsOf(facts));
   }
 
+  const index = join(directory, 'pytorch_model.bin.index.json');
+  await writeFile(index, JSON.stringify({ weight_map: { x: 'model.safetensors' } }));
+  expect(await messageOf(openWeights(directory), directory)).toMatchInlineSnapshot(
+    `"FormatError: DIR/pytorch_model.bin.index.json: weight_map 'x': expected a file name ending in '.bin', without a folder, got "model.safetensors". The file is damaged or not what it seems: get it again."`,
+  );
+
   await copyFile(`${FIXTURES}zip.bin`, join(directory, 'pytorch_model.bin'));
   expect((await openWeights(directory)).names()).toEqual(Object.keys(expected));
 

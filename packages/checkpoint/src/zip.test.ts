@@ -49,6 +49,7 @@ test('entries are read where they lie', () => {
     d: 'three',
   });
   expect(contents(zip([]))).toEqual({});
+  expect(contents(zip([part('a', 'one', { wide: true }), part('b', 'two')]))).toEqual({ a: 'one', b: 'two' });
 });
 
 test('numbers of 64 bits are read, and must agree with those of 32', () => {
@@ -96,6 +97,9 @@ test('what the directory says must be possible', () => {
   );
   expect(refused(zip([part('a', 'one', { header: 5000 })]))).toMatchInlineSnapshot(
     `"zip directory: expected 'a' before 34, got 3 bytes at 5000."`,
+  );
+  expect(refused(zip([part('a', 'one', { wide: true, bytes: 2 ** 53 })]))).toMatchInlineSnapshot(
+    `"zip directory: expected 'a' before 34, got 9007199254740992 bytes at 0."`,
   );
   expect(refused(zip([part('a', 'one', { header: 1 })]))).toMatchInlineSnapshot(
     `"zip entry 'a': expected an entry, got other bytes."`,

@@ -62,6 +62,8 @@ export interface ZipPart {
   readonly method?: number;
   readonly bytes?: number;
   readonly header?: number;
+  /** Whether the directory has the sizes and the header's place in 64 bits. */
+  readonly wide?: boolean;
 }
 
 /** A zip of stored entries, and of lies about its directory if they are wanted. */
@@ -72,11 +74,24 @@ export function zip(
   const locals: Uint8Array[] = [];
   const directory: Uint8Array[] = [];
   let at = 0;
-  for (const { name, data, localName = name, flags = 0, method = 0, bytes = data.length, header = at } of parts) {
-    const facts = [...u16(flags), ...u16(method), ...u32(0), ...u32(0), ...u32(bytes), ...u32(bytes)];
-    locals.push(bytesOf('PK\x03\x04\x00\x00', facts, u16(localName.length), u16(0), localName, data));
-    const entry = [...u16(name.length), ...u16(0), ...u16(0), ...u16(0), ...u16(0), ...u32(0), ...u32(header)];
-    directory.push(bytesOf('PK\x01\x02\x00\x00\x00\x00', facts, entry, name));
+  for (const { name, data, localName = name, flags = 0, method = 0, bytes = data.length, header = at, wide } of parts) {
+    const facts = (size: number) => [...u16(flags), ...u16(method), ...u32(0), ...u32(0), ...u32(size), ...u32(size)];
+    locals.push(bytesOf('PK\x03\x04\x00\x00', facts(bytes), u16(localName.length), u16(0), localName, data));
+    const extra = wide
+      ? [
+          ...u16(7),
+          ...u16(1),
+          0,
+          ...u16(1),
+          ...u16(24),
+          ...[bytes, bytes, header].flatMap((value) => u64(BigInt(value))),
+        ]
+      : [];
+    const lengths = [...u16(name.length), ...u16(extra.length), ...u16(0)];
+    const place = [...u16(0), ...u16(0), ...u32(0), ...u32(wide ? 0xffffffff : header)];
+    directory.push(
+      bytesOf('PK\x01\x02\x00\x00\x00\x00', facts(wide ? 0xffffffff : bytes), lengths, place, name, extra),
+    );
     at += (locals.at(-1) as Uint8Array).length;
   }
   const entries = bytesOf(...directory);
