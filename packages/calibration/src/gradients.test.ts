@@ -6,9 +6,11 @@ import { readLayer } from '@mobilequant/core';
 import { type QuantizerSpec, type Recipe, recipes } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
+import { architecture } from '../test/architectures.ts';
 import { Frozen, type Given, slowBlock } from '../test/slow-block.ts';
 import { type TinyLayer, tinyConfig, tinyLayer } from '../test/tiny-layer.ts';
 import type { LearningTargets } from './learnables.ts';
+import { quantizedForm } from './methods.ts';
 
 const runtime = nodeRuntime();
 const grouped = tinyConfig({ hidden: 16, ffn: 24, heads: 4, kvHeads: 2, headDim: 4 });
@@ -28,6 +30,13 @@ const coarser = (recipe: Recipe, weights?: QuantizerSpec): Recipe => ({
   ],
 });
 const inGroups: QuantizerSpec = { bits: 4, symmetric: false, granularity: { kind: 'group', size: 8 } };
+/** The first layer of an architecture, as it is quantized. */
+const layerOf = (name: string, { conventions }: Recipe) => ({
+  ...quantizedForm(architecture(name), conventions),
+  layers: 1,
+});
+const shifting: LearningTargets = { ...everything, shifts: true };
+const [w8a8, paper] = [coarser(recipes.w8a8), coarser(recipes['paper-w4a8'])];
 
 // biome-ignore format: a table
 const CASES = [
@@ -35,6 +44,13 @@ const CASES = [
   { name: 'reference, 4 bits symmetric', config: plain, recipe: coarser(recipes['paper-w4a8-sym']), targets: everything, bias: {} },
   { name: 'reference, 8 bits per tensor, grouped heads', config: grouped, recipe: coarser(recipes['paper-w8a8']), targets: everything, bias: {} },
   { name: 'exact, 4 bits symmetric, grouped heads', config: grouped, recipe: coarser(recipes.w4a8), targets: everything, bias: {} },
+  { name: 'exact, gemma2', config: layerOf('gemma2', w8a8), recipe: w8a8, targets: everything, bias: {} },
+  { name: 'reference, gemma3', config: layerOf('gemma3', paper), recipe: paper, targets: everything, bias: {} },
+  { name: 'exact, gemma3, shifts', config: layerOf('gemma3', w8a8), recipe: w8a8, targets: shifting, bias: {} },
+  { name: 'exact, stablelm, shifts', config: layerOf('stablelm', w8a8), recipe: w8a8, targets: shifting, bias: {} },
+  { name: 'reference, stablelm, shifts', config: layerOf('stablelm', paper), recipe: paper, targets: shifting, bias: {} },
+  { name: 'exact, phi, shifts', config: layerOf('phi', w8a8), recipe: w8a8, targets: shifting, bias: {} },
+  { name: 'reference, phi', config: layerOf('phi', paper), recipe: paper, targets: everything, bias: {} },
   { name: 'exact, 4 bits in groups, shifts and biases', config: grouped, recipe: coarser(recipes.w8a8, inGroups), targets: { ...everything, shifts: true }, bias: { normBias: true, bias: true } },
 ] as const;
 

@@ -60,13 +60,27 @@ const halfToEven = (u: number): number => {
 };
 const sigmoid = (v: number): number => 1 / (1 + Math.exp(-v));
 
+/** 2/√π · exp(-v²) · Σ 2ⁿ v²ⁿ⁺¹ / (1 · 3 · … · (2n + 1)): terms of one sign. */
+function erf(v: number): number {
+  if (Math.abs(v) > 6) return Math.sign(v);
+  let [sum, term] = [v, v];
+  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(sum); n++) {
+    term *= (2 * v * v) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-v * v) * sum;
+}
+
+const gelu = (v: number): number => (v / 2) * (1 + erf(v / Math.SQRT2));
+const geluTanh = (v: number): number => (v / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)));
+
 /** The layer's output, `[tokens, hidden]`. */
 export function slowBlock(
   given: Given,
   frozen: Frozen,
   { config, conventions, resolve, tokens, cos, sin }: SlowOptions,
 ): Numbers {
-  const { hidden, ffn, heads, kvHeads, headDim } = config;
+  const { hidden, ffn, heads, kvHeads, headDim, rotaryDim } = config;
   const exact = conventions === 'exact';
   const weights = transformed();
 
@@ -192,32 +206,40 @@ export function slowBlock(
         (_, i) => x[Math.floor((Math.floor(i / headDim) * kvHeads) / heads) * headDim + (i % headDim)] as number,
       );
 
+    const gates = config.mlp === 'gated' ? ['mlp.w1', 'mlp.w3'] : ['mlp.w1'];
+    const behindInput = config.residual === 'parallel' ? gates : [];
     const pairs: [string, string, string[], (x: Numbers) => Numbers][] = [
-      ['qkv', 'input_layernorm', ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'], (x) => x],
+      [
+        'qkv',
+        'input_layernorm',
+        ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', ...behindInput],
+        (x) => x,
+      ],
       ['out', 'self_attn.v_proj', ['self_attn.o_proj'], overHeads],
-      ['fc1', 'post_attention_layernorm', ['mlp.w1', 'mlp.w3'], (x) => x],
+      ['fc1', 'post_attention_layernorm', gates, (x) => x],
       ['fc2', 'mlp.w3', ['mlp.w2'], (x) => x],
     ];
     for (const [pair, first, others, spread] of pairs) {
       const scale = scaleOf(pair);
       const shift = given[`${pair}.shift`];
       if (!scale) continue;
-      divide(first, scale, shift, exact || !first.endsWith('layernorm'));
+      divide(first, scale, shift, exact || config.norm === 'layer' || !first.endsWith('layernorm'));
       for (const other of others) multiply(other, spread(scale), shift && spread(shift));
     }
     const qkt = scaleOf('qkt');
     if (qkt) {
-      const perPair = qkt.length === (kvHeads * headDim) / 2;
-      const keys = perPair
-        ? Float64Array.from(
-            { length: kvHeads * headDim },
-            (_, i) => qkt[Math.floor(i / headDim) * (headDim / 2) + (i % (headDim / 2))] as number,
-          )
+      const [half, own] = [rotaryDim / 2, headDim - rotaryDim / 2];
+      const shared = exact
+        ? Float64Array.from({ length: (qkt.length / own) * headDim }, (_, i) => {
+            const [head, c] = [Math.floor(i / headDim), i % headDim];
+            return qkt[head * own + (c < rotaryDim ? c % half : c - half)] as number;
+          })
         : qkt;
-      divide('self_attn.q_proj', perPair ? overHeads(keys) : keys, undefined);
+      const kind = config.queryKeyNorms ? 'norm' : 'proj';
+      divide(`self_attn.q_${kind}`, exact && !config.queryKeyNorms ? overHeads(shared) : shared, undefined);
       divide(
-        'self_attn.k_proj',
-        keys.map((s) => 1 / s),
+        `self_attn.k_${kind}`,
+        shared.map((s) => 1 / s),
         undefined,
       );
     }
@@ -239,18 +261,21 @@ export function slowBlock(
     return activation(`${module}.output`, y);
   }
 
-  function norm(module: string, x: Numbers): Numbers {
+  /** Each row of `channels` numbers over its length (LayerNorm: over its standard deviation, from its mean). */
+  function norm(module: string, x: Numbers, channels = hidden): Numbers {
     const input = activation(`${module}.input`, x);
-    const w = weight(`${module}.weight`, weights[`${module}.weight`] as Numbers, hidden);
+    const w = weight(`${module}.weight`, weights[`${module}.weight`] as Numbers, channels);
     const bias = weights[`${module}.bias`];
-    const lengths = Array.from({ length: tokens }, (_, t) =>
-      Math.sqrt(input.subarray(t * hidden, (t + 1) * hidden).reduce((sum, v) => sum + v * v, 0)),
-    );
-    const y = input.map(
-      (v, i) =>
-        (Math.sqrt(hidden) * v * (w[i % hidden] as number)) / (lengths[Math.floor(i / hidden)] as number) +
-        (bias?.[i % hidden] ?? 0),
-    );
+    const y = new Float64Array(input.length);
+    for (let start = 0; start < input.length; start += channels) {
+      const row = input.subarray(start, start + channels);
+      const mean = config.norm === 'layer' ? row.reduce((sum, v) => sum + v, 0) / channels : 0;
+      const square = row.reduce((sum, v) => sum + (v - mean) ** 2, 0) / channels;
+      const size = Math.sqrt(square + (config.norm === 'layer' ? config.normEpsilon : 0));
+      row.forEach((v, i) => {
+        y[start + i] = ((v - mean) / size) * (w[i] as number) + (bias?.[i] ?? 0);
+      });
+    }
     return activation(`${module}.output`, y);
   }
 
@@ -265,20 +290,19 @@ export function slowBlock(
   function rotate(x: Numbers): Numbers {
     return x.map((v, i) => {
       const [t, c] = [Math.floor(i / headDim) % tokens, i % headDim];
-      const other = x[i - c + ((c + headDim / 2) % headDim)] as number;
+      if (c >= rotaryDim) return v;
+      const other = x[i - c + ((c + rotaryDim / 2) % rotaryDim)] as number;
       return v * (cos[t * headDim + c] as number) + other * (sin[t * headDim + c] as number);
     });
   }
 
   function attention(x: Numbers): Numbers {
-    const queries = activation(
-      'self_attn.qk_bmm.input',
-      rotate(split(linear('self_attn.q_proj', x, hidden, heads * headDim), heads)),
-    );
-    const keys = activation(
-      'self_attn.qk_bmm.input2',
-      rotate(split(linear('self_attn.k_proj', x, hidden, kvHeads * headDim), kvHeads)),
-    );
+    const placed = (name: 'q' | 'k', count: number): Numbers => {
+      const y = linear(`self_attn.${name}_proj`, x, hidden, count * headDim);
+      return rotate(split(config.queryKeyNorms ? norm(`self_attn.${name}_norm`, y, headDim) : y, count));
+    };
+    const queries = activation('self_attn.qk_bmm.input', placed('q', heads));
+    const keys = activation('self_attn.qk_bmm.input2', placed('k', kvHeads));
     const values = activation(
       'self_attn.pv_bmm.input2',
       split(linear('self_attn.v_proj', x, hidden, kvHeads * headDim), kvHeads),
@@ -295,16 +319,19 @@ export function slowBlock(
       return sum;
     });
     const quantized = activation('self_attn.qk_bmm.output', scores);
+    const { scoreFactor, scoreCap, sliding } = config;
+    const capped = (v: number): number => (scoreCap === undefined ? v : scoreCap * Math.tanh(v / scoreCap));
+    const window = sliding?.layers[0] ? sliding.window : tokens;
     const probabilities = new Float64Array(quantized.length);
     for (let row = 0; row < heads * tokens; row++) {
-      const seen = (row % tokens) + 1;
-      const exponentials = Array.from(quantized.subarray(row * tokens, row * tokens + seen), (v) =>
-        Math.exp(v / Math.sqrt(headDim)),
-      );
+      const t = row % tokens;
+      const [from, to] = [row * tokens + Math.max(0, t + 1 - window), row * tokens + t + 1];
+      const exponentials = quantized.slice(from, to).map((v) => Math.exp(capped(scoreFactor * v)));
       const total = exponentials.reduce((a, b) => a + b, 0);
-      exponentials.forEach((e, s) => {
-        probabilities[row * tokens + s] = e / total;
-      });
+      probabilities.set(
+        exponentials.map((e) => e / total),
+        from,
+      );
     }
     const p = activation('self_attn.pv_bmm.input', probabilities);
     const mixed = new Float64Array(tokens * heads * headDim).map((_, i) => {
@@ -319,25 +346,26 @@ export function slowBlock(
     return linear('self_attn.o_proj', activation('self_attn.pv_bmm.output', mixed), heads * headDim, hidden);
   }
 
+  function activated(gate: Numbers): Numbers {
+    if (config.activation !== 'silu') return gate.map(config.activation === 'gelu' ? gelu : geluTanh);
+    const open = activation('mlp.act_fn.input2', gate.map(sigmoid));
+    return gate.map((g, i) => g * (open[i] as number));
+  }
+
   function feedForward(x: Numbers): Numbers {
     const gate = activation('mlp.act_fn.input', linear('mlp.w1', x, hidden, ffn));
-    const up = linear('mlp.w3', x, hidden, ffn);
-    const open = activation('mlp.act_fn.input2', gate.map(sigmoid));
-    const activated = activation(
-      'mlp.act_fn.output',
-      gate.map((g, i) => g * (open[i] as number)),
-    );
-    return linear(
-      'mlp.w2',
-      activated.map((a, i) => a * (up[i] as number)),
-      ffn,
-      hidden,
-    );
+    const up = config.mlp === 'gated' ? linear('mlp.w3', x, hidden, ffn) : undefined;
+    const through = activation('mlp.act_fn.output', activated(gate));
+    const y = up ? through.map((a, i) => a * (up[i] as number)) : through;
+    return linear('mlp.w2', y, ffn, hidden);
   }
 
   const x = given['x'] as Numbers;
-  const attended = attention(norm('input_layernorm', x));
+  const output = (module: string, y: Numbers): Numbers => (config.outputNorms ? norm(module, y) : y);
+  const normed = norm('input_layernorm', x);
+  const attended = output('attention_output_layernorm', attention(normed));
   const middle = x.map((v, i) => v + (attended[i] as number));
-  const fed = feedForward(norm('post_attention_layernorm', middle));
-  return middle.map((v, i) => v + (fed[i] as number));
+  const fed = feedForward(config.residual === 'parallel' ? normed : norm('post_attention_layernorm', middle));
+  const added = output('mlp_output_layernorm', fed);
+  return middle.map((v, i) => v + (added[i] as number));
 }
