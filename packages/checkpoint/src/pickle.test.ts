@@ -3,6 +3,7 @@ import {
   bytesOf,
   global,
   long,
+  type Part,
   PROTO,
   sizes,
   statePickle,
@@ -18,7 +19,7 @@ import { describe, readPickle } from './pickle.ts';
 import { readTorchPickle } from './torch-pickle.ts';
 
 const PLAIN = { globals: new Map<string, never>(), persistent: () => null };
-const read = (...parts: Parameters<typeof bytesOf>) => readPickle(bytesOf(PROTO, ...parts, '.'), 0, PLAIN, 'x').value;
+const read = (...parts: Part[]) => readPickle(bytesOf(PROTO, ...parts, '.'), 0, PLAIN, 'x').value;
 
 /** What a hostile pickle is refused with: no other error, and in no time. */
 function refused(bytes: Uint8Array): string {
@@ -121,7 +122,7 @@ test('code is refused by its name, whatever way it is called', () => {
     `"pickle byte 10: expected an instruction for plain data, got PERSID."`,
   );
   expect(refused(state('\x07'))).toMatchInlineSnapshot(
-    `"pickle byte 10: expected an instruction for plain data, got byte 0x07."`,
+    `"pickle byte 10: expected an instruction for plain data, got byte 7."`,
   );
 });
 

@@ -154,6 +154,10 @@ export function readPickle<Built extends { readonly kind: string }>(
     isKind(value, 'list') ? (value as PickleList<Built>) : fail('a list', describe(value));
   const dict = (value: Value): PickleDict<Built> =>
     isKind(value, 'dict') ? (value as PickleDict<Built>) : fail('a dictionary', describe(value));
+  const append = (items: readonly Value[]) => {
+    const to = list(top()).items;
+    for (const item of items) to.push(item);
+  };
   const setItems = (items: readonly Value[]) => {
     const { entries } = dict(top());
     if (items.length % 2) fail('keys and values', `${items.length} of them`);
@@ -161,9 +165,10 @@ export function readPickle<Built extends { readonly kind: string }>(
   };
 
   // names, calls
-  const named = (name: string): Value => {
-    const value = rules.globals.get(name);
-    return value === undefined ? fail('tensors and plain data only', `'${shorten(name)}'`) : value;
+  const named = (module: Value | undefined, name: Value | undefined): Value => {
+    if (typeof module !== 'string' || typeof name !== 'string') return fail('a name', describe(name));
+    const value = rules.globals.get(`${module} ${name}`);
+    return value === undefined ? fail('tensors and plain data only', describe(`${module} ${name}`)) : value;
   };
   const checked = (build: () => Value): Value => {
     try {
@@ -173,69 +178,69 @@ export function readPickle<Built extends { readonly kind: string }>(
       return fail(error.expected, error.received, error);
     }
   };
-  const call = (callee: Value, args: Value): Value => {
+  const call = (callee: Value | undefined, args: Value | undefined): Value => {
     if (!isKind(callee, 'builder')) return fail('something to call', describe(callee));
     if (!isKind(args, 'tuple')) return fail('a tuple of arguments', describe(args));
     return checked(() => (callee as PickleBuilder<Built>).build((args as PickleTuple<Built>).items));
   };
-  const recall = (index: number) => {
+  const recall = (index: number): Value => {
     const value = memo.get(index);
-    push(value === undefined ? fail(`a value remembered as ${index}`, 'none') : value);
+    return value === undefined ? fail(`a value remembered as ${index}`, 'none') : value;
   };
 
   // biome-ignore format: a table reads better in lines
-  const step: Readonly<Record<number, () => unknown>> = {
-    128: () => { if (uint8() > 5) fail('protocol 5 at most', `${bytes[at - 1]}`); },           // PROTO
-    149: () => { if (uint64() > bytes.length - at) fail('a frame within the file', 'a longer one'); }, // FRAME
+  const steps: Readonly<Record<string, () => unknown>> = {
+    PROTO:            () => uint8() <= 5 || fail('protocol 5 at most', `${bytes[at - 1]}`),
+    FRAME:            () => uint64() <= bytes.length - at || fail('a frame within the file', 'a longer one'),
 
-    78: () => push(null),                                                                     // NONE
-    136: () => push(true),                                                                     // NEWTRUE
-    137: () => push(false),                                                                    // NEWFALSE
-    75: () => push(uint8()),                                                                  // BININT1
-    77: () => push(uint16()),                                                                 // BININT2
-    74: () => push(view.getInt32(skip(4), true)),                                             // BININT
-    138: () => push(integer(uint8())),                                                         // LONG1
-    139: () => push(integer(uint32())),                                                        // LONG4
-    71: () => push(view.getFloat64(skip(8), false)),                                          // BINFLOAT
-    85: () => push(text(take(uint8()))),                                                      // SHORT_BINSTRING
-    84: () => push(text(take(uint32()))),                                                     // BINSTRING
-    140: () => push(text(take(uint8()))),                                                      // SHORT_BINUNICODE
-    88: () => push(text(take(uint32()))),                                                     // BINUNICODE
-    141: () => push(text(take(uint64()))),                                                     // BINUNICODE8
+    NONE:             () => push(null),
+    NEWTRUE:          () => push(true),
+    NEWFALSE:         () => push(false),
+    BININT1:          () => push(uint8()),
+    BININT2:          () => push(uint16()),
+    BININT:           () => push(view.getInt32(skip(4), true)),
+    LONG1:            () => push(integer(uint8())),
+    LONG4:            () => push(integer(uint32())),
+    BINFLOAT:         () => push(view.getFloat64(skip(8), false)),
+    SHORT_BINSTRING:  () => push(text(take(uint8()))),
+    BINSTRING:        () => push(text(take(uint32()))),
+    SHORT_BINUNICODE: () => push(text(take(uint8()))),
+    BINUNICODE:       () => push(text(take(uint32()))),
+    BINUNICODE8:      () => push(text(take(uint64()))),
 
-    40: () => { if (marks.push(stack.length) > MAX_MARKS) fail(`at most ${MAX_MARKS} marks`, 'more'); }, // MARK
-    41: () => push({ kind: 'tuple', items: [] }),                                             // EMPTY_TUPLE
-    133: () => push({ kind: 'tuple', items: last(1) }),                                        // TUPLE1
-    134: () => push({ kind: 'tuple', items: last(2) }),                                        // TUPLE2
-    135: () => push({ kind: 'tuple', items: last(3) }),                                        // TUPLE3
-    116: () => push({ kind: 'tuple', items: sinceMark() }),                                    // TUPLE
-    93: () => push({ kind: 'list', items: [] }),                                              // EMPTY_LIST
-    97: () => { const item = pop(); list(top()).items.push(item); },                          // APPEND
-    101: () => { const items = sinceMark(), to = list(top()).items; for (const item of items) to.push(item); }, // APPENDS
-    125: () => push({ kind: 'dict', entries: [] }),                                            // EMPTY_DICT
-    115: () => setItems(last(2)),                                                              // SETITEM
-    117: () => setItems(sinceMark()),                                                          // SETITEMS
+    MARK:             () => marks.push(stack.length) <= MAX_MARKS || fail(`at most ${MAX_MARKS} marks`, 'more'),
+    EMPTY_TUPLE:      () => push({ kind: 'tuple', items: [] }),
+    TUPLE1:           () => push({ kind: 'tuple', items: last(1) }),
+    TUPLE2:           () => push({ kind: 'tuple', items: last(2) }),
+    TUPLE3:           () => push({ kind: 'tuple', items: last(3) }),
+    TUPLE:            () => push({ kind: 'tuple', items: sinceMark() }),
+    EMPTY_LIST:       () => push({ kind: 'list', items: [] }),
+    APPEND:           () => append(last(1)),
+    APPENDS:          () => append(sinceMark()),
+    EMPTY_DICT:       () => push({ kind: 'dict', entries: [] }),
+    SETITEM:          () => setItems(last(2)),
+    SETITEMS:         () => setItems(sinceMark()),
 
-    113: () => memo.set(uint8(), top()),                                                       // BINPUT
-    114: () => memo.set(uint32(), top()),                                                      // LONG_BINPUT
-    148: () => memo.set(memo.size, top()),                                                     // MEMOIZE
-    104: () => recall(uint8()),                                                                // BINGET
-    106: () => recall(uint32()),                                                               // LONG_BINGET
+    BINPUT:           () => memo.set(uint8(), top()),
+    LONG_BINPUT:      () => memo.set(uint32(), top()),
+    MEMOIZE:          () => memo.set(memo.size, top()),
+    BINGET:           () => push(recall(uint8())),
+    LONG_BINGET:      () => push(recall(uint32())),
 
-    99: () => push(named(`${line()} ${line()}`)),                                             // GLOBAL
-    147: () => { const [module, name] = last(2); push(named(`${plain(module)} ${plain(name)}`)); }, // STACK_GLOBAL
-    82: () => { const [callee, args] = last(2); push(call(callee as Value, args as Value)); }, // REDUCE
-    81: () => { const id = pop(); push(checked(() => rules.persistent(id))); },               // BINPERSID
-    98: () => { pop(); dict(top()); },                                                        // BUILD: attributes of a dictionary
+    GLOBAL:           () => push(named(line(), line())),
+    STACK_GLOBAL:     () => { const [module, name] = last(2); push(named(module, name)); },
+    REDUCE:           () => { const [callee, args] = last(2); push(call(callee, args)); },
+    BINPERSID:        () => { const id = pop(); push(checked(() => rules.persistent(id))); },
+    BUILD:            () => { pop(); dict(top()); }, // a dictionary's attributes are not of interest
   };
-  const plain = (value: Value | undefined) => (typeof value === 'string' ? value : fail('a name', describe(value)));
 
   for (let count = 1; ; count++) {
     start = at;
     if (count > MAX_INSTRUCTIONS) fail(`at most ${MAX_INSTRUCTIONS} instructions`, 'more');
     const code = uint8();
-    if (code === STOP) break;
-    const run = step[code] ?? fail('an instruction for plain data', nameOf(code));
+    const name = INSTRUCTIONS.get(code) ?? `byte ${code}`;
+    if (name === 'STOP') break;
+    const run = steps[name] ?? fail('an instruction for plain data', name);
     run();
   }
   const value = pop();
@@ -257,39 +262,19 @@ export const isKind = <V, K extends string>(value: V, kind: K): value is Extract
 
 const shorten = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
-const STOP = 0x2e;
-
-/** Instructions that plain data does not need, by the names that Python gives them. */
-const OTHERS: Readonly<Record<number, string>> = {
-  48: 'POP',
-  49: 'POP_MARK',
-  50: 'DUP',
-  66: 'BINBYTES',
-  67: 'SHORT_BINBYTES',
-  70: 'FLOAT',
-  73: 'INT',
-  76: 'LONG',
-  80: 'PERSID',
-  83: 'STRING',
-  86: 'UNICODE',
-  100: 'DICT',
-  103: 'GET',
-  105: 'INST',
-  108: 'LIST',
-  111: 'OBJ',
-  112: 'PUT',
-  129: 'NEWOBJ',
-  130: 'EXT1',
-  131: 'EXT2',
-  132: 'EXT4',
-  142: 'BINBYTES8',
-  143: 'EMPTY_SET',
-  144: 'ADDITEMS',
-  145: 'FROZENSET',
-  146: 'NEWOBJ_EX',
-  150: 'BYTEARRAY8',
-  151: 'NEXT_BUFFER',
-  152: 'READONLY_BUFFER',
-};
-
-const nameOf = (code: number): string => OTHERS[code] ?? `byte 0x${code.toString(16).padStart(2, '0')}`;
+/** All instructions, by the names that Python's `pickletools` gives them. */
+// biome-ignore format: a table reads better packed
+const INSTRUCTIONS: ReadonlyMap<number, string> = new Map([
+  [0x28, 'MARK'], [0x29, 'EMPTY_TUPLE'], [0x2e, 'STOP'], [0x30, 'POP'], [0x31, 'POP_MARK'], [0x32, 'DUP'],
+  [0x42, 'BINBYTES'], [0x43, 'SHORT_BINBYTES'], [0x46, 'FLOAT'], [0x47, 'BINFLOAT'], [0x49, 'INT'], [0x4a, 'BININT'],
+  [0x4b, 'BININT1'], [0x4c, 'LONG'], [0x4d, 'BININT2'], [0x4e, 'NONE'], [0x50, 'PERSID'], [0x51, 'BINPERSID'],
+  [0x52, 'REDUCE'], [0x53, 'STRING'], [0x54, 'BINSTRING'], [0x55, 'SHORT_BINSTRING'], [0x56, 'UNICODE'],
+  [0x58, 'BINUNICODE'], [0x5d, 'EMPTY_LIST'], [0x61, 'APPEND'], [0x62, 'BUILD'], [0x63, 'GLOBAL'], [0x64, 'DICT'],
+  [0x65, 'APPENDS'], [0x67, 'GET'], [0x68, 'BINGET'], [0x69, 'INST'], [0x6a, 'LONG_BINGET'], [0x6c, 'LIST'],
+  [0x6f, 'OBJ'], [0x70, 'PUT'], [0x71, 'BINPUT'], [0x72, 'LONG_BINPUT'], [0x73, 'SETITEM'], [0x74, 'TUPLE'],
+  [0x75, 'SETITEMS'], [0x7d, 'EMPTY_DICT'], [0x80, 'PROTO'], [0x81, 'NEWOBJ'], [0x82, 'EXT1'], [0x83, 'EXT2'],
+  [0x84, 'EXT4'], [0x85, 'TUPLE1'], [0x86, 'TUPLE2'], [0x87, 'TUPLE3'], [0x88, 'NEWTRUE'], [0x89, 'NEWFALSE'],
+  [0x8a, 'LONG1'], [0x8b, 'LONG4'], [0x8c, 'SHORT_BINUNICODE'], [0x8d, 'BINUNICODE8'], [0x8e, 'BINBYTES8'],
+  [0x8f, 'EMPTY_SET'], [0x90, 'ADDITEMS'], [0x91, 'FROZENSET'], [0x92, 'NEWOBJ_EX'], [0x93, 'STACK_GLOBAL'],
+  [0x94, 'MEMOIZE'], [0x95, 'FRAME'], [0x96, 'BYTEARRAY8'], [0x97, 'NEXT_BUFFER'], [0x98, 'READONLY_BUFFER'],
+]);

@@ -1,7 +1,10 @@
 /** Pickles and zips by hand, for what PyTorch would not write. */
 
+/** Bytes, or characters that stand for them. */
+export type Part = string | Uint8Array | readonly number[];
+
 /** Bytes of parts that follow each other; a text stands for its characters up to U+00FF. */
-export function bytesOf(...parts: readonly (string | Uint8Array | readonly number[])[]): Uint8Array<ArrayBuffer> {
+export function bytesOf(...parts: readonly Part[]): Uint8Array<ArrayBuffer> {
   const pieces = parts.map((part) => (typeof part === 'string' ? Uint8Array.from(part, (c) => c.charCodeAt(0)) : part));
   const out = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
   let at = 0;
