@@ -1,16 +1,17 @@
 /** The quantized layer and its gradients as a graph on ONNX Runtime, and operation by operation on tfjs: the same numbers. */
-import { type BlockContext, block, readLayer } from '@mobilequant/core';
+import { type BlockContext, block, type DecoderConfig, readLayer } from '@mobilequant/core';
 import { recipes } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
+import { architecture } from '../test/architectures.ts';
 import { evaluate } from '../test/evaluate.ts';
 import { tinyConfig, tinyLayer } from '../test/tiny-layer.ts';
 import { type LearningTargets, learningTap, transformOf } from './learnables.ts';
+import { observedForm } from './methods.ts';
 import { applyTransform } from './transform.ts';
 
 const runtime = nodeRuntime({ integerProducts: false });
-const config = tinyConfig({ hidden: 32, ffn: 64, heads: 4, kvHeads: 2, headDim: 8 });
 const targets: LearningTargets = {
   pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'],
   shifts: false,
@@ -18,8 +19,21 @@ const targets: LearningTargets = {
   ranges: true,
 };
 
+const first = (name: string): DecoderConfig => ({ ...observedForm(architecture(name)), layers: 1 });
+
+/** One of each kind of norm, MLP and residual stream. */
+// biome-ignore format: a table
+const MODELS = [
+  { name: 'llama', config: tinyConfig({ hidden: 32, ffn: 64, heads: 4, kvHeads: 2, headDim: 8 }), queryChunk: 0 },
+  { name: 'llama, queries in chunks', config: tinyConfig({ hidden: 32, ffn: 64, heads: 4, kvHeads: 2, headDim: 8 }), queryChunk: 5 },
+  { name: 'gemma', config: first('gemma'), queryChunk: 0 },
+  { name: 'gemma3, queries in chunks', config: first('gemma3'), queryChunk: 5 },
+  { name: 'stablelm', config: first('stablelm'), queryChunk: 0 },
+  { name: 'phi', config: first('phi'), queryChunk: 0 },
+];
+
 describe.each([recipes['paper-w4a8'], recipes.w4a8])('$name', (recipe) => {
-  test.each([0, 5])('queries in chunks of %i', async (queryChunk) => {
+  test.each(MODELS)('$name', async ({ config, queryChunk }) => {
     const layer = await tinyLayer(runtime, { config, recipe, targets, tokens: 16, seed: 3 });
     const tensors = await readLayer(layer.weights, 0);
     const { parameters, constants } = layer.learnables;
@@ -50,18 +64,18 @@ describe.each([recipes['paper-w4a8'], recipes.w4a8])('$name', (recipe) => {
     const eager = await evaluate('eager on tfjs', runtime, fn, values);
     const traced = await evaluate('traced on onnxruntime', runtime, fn, values);
 
-    // Bit for bit where every product is of 8-bit operands and ends on a grid; a sum of 16-bit ones may end one step beside.
+    // Bit for bit where every product is of 8-bit operands and ends on a grid; a sum of 16-bit ones, or a tanh, may end one step beside.
     const beside = Array.from(eager['y'] as Float32Array, (v, i) => Math.abs(v - (traced['y']?.[i] as number))).filter(
       (e) => e !== 0,
     );
-    if (conventions === 'reference') expect(beside).toEqual([]);
+    if (conventions === 'reference' && config.activation === 'silu') expect(beside).toEqual([]);
     expect(beside.length).toBeLessThan(0.1 * layer.x.data.length);
     expect(Math.max(0, ...beside)).toBeLessThan(2e-4);
     const far: string[] = [];
     for (const [name, want] of Object.entries(eager)) {
       const site = name.slice('d:'.length).replace(/\.(scale|offset|low|high)$/, '');
       if (layer.resolve(site)?.bits === 16 && !site.endsWith('weight')) continue; // what is left when two large sums cancel: compared in float64
-      const size = Math.max(...want.map(Math.abs), 1e-6);
+      const size = Math.max(...want.map(Math.abs), 1e-2);
       const error = Math.max(...want.map((v, i) => Math.abs(v - (traced[name]?.[i] as number)))) / size;
       const bound = /\.(scale|offset|low|high)$/.test(name) && site.includes('.') ? 1e-3 : 1e-4; // of a range: a difference of two sums
       if (!(error <= bound)) far.push(`${name}: relative error ${error}`);
