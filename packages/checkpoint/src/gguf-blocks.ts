@@ -7,7 +7,7 @@
  *
  * Every product fits float32 or is rounded once, when it is stored: results equal ggml's bit by bit.
  */
-import { float16Values } from './float16.ts';
+import { float16Values, fromBfloat16, fromFloat16 } from './float16.ts';
 
 /** A way to store numbers that is understood here. */
 export type GgmlType =
@@ -34,11 +34,12 @@ export interface GgmlTypeInfo {
   /** Numbers in a block, and the bytes that it takes. */
   readonly block: number;
   readonly bytes: number;
-  readonly unpack: Unpack;
+  /** Writes the numbers of whole blocks. */
+  readonly unpack: (bytes: Uint8Array, out: Float32Array) => void;
 }
 
 /** Writes the numbers of the block at byte `from` to `to` and on. */
-type Unpack = (from: number, to: number, source: Source, out: Float32Array) => void;
+type UnpackBlock = (from: number, to: number, source: Source, out: Float32Array) => void;
 
 interface Source {
   readonly bytes: Uint8Array;
@@ -47,22 +48,43 @@ interface Source {
   readonly half: Float32Array;
 }
 
+const blocksOf = (
+  type: GgmlType,
+  code: number,
+  block: number,
+  bytes: number,
+  unpackBlock: UnpackBlock,
+): GgmlTypeInfo => ({
+  type,
+  code,
+  block,
+  bytes,
+  unpack(source, out) {
+    const view = new DataView(source.buffer, source.byteOffset, source.byteLength);
+    const all = { bytes: source, view, half: float16Values() };
+    for (let from = 0, to = 0; to < out.length; from += bytes, to += block) unpackBlock(from, to, all, out);
+  },
+});
+
+/** A copy that begins a buffer, as typed arrays of wider numbers want it. */
+const aligned = (bytes: Uint8Array): ArrayBuffer => bytes.slice().buffer as ArrayBuffer;
+
 // biome-ignore format: a table reads better aligned
 const TABLE: readonly GgmlTypeInfo[] = [
-  { type: 'F32',  code: 0,  block: 1,   bytes: 4,   unpack: (from, to, { view }, out) => { out[to] = view.getFloat32(from, true); } },
-  { type: 'F16',  code: 1,  block: 1,   bytes: 2,   unpack: (from, to, source, out) => { out[to] = halfAt(source, from); } },
-  { type: 'Q4_0', code: 2,  block: 32,  bytes: 18,  unpack: unpackQ4_0 },
-  { type: 'Q4_1', code: 3,  block: 32,  bytes: 20,  unpack: unpackQ4_1 },
-  { type: 'Q5_0', code: 6,  block: 32,  bytes: 22,  unpack: unpackQ5_0 },
-  { type: 'Q5_1', code: 7,  block: 32,  bytes: 24,  unpack: unpackQ5_1 },
-  { type: 'Q8_0', code: 8,  block: 32,  bytes: 34,  unpack: unpackQ8_0 },
-  { type: 'Q2_K', code: 10, block: 256, bytes: 84,  unpack: unpackQ2_K },
-  { type: 'Q3_K', code: 11, block: 256, bytes: 110, unpack: unpackQ3_K },
-  { type: 'Q4_K', code: 12, block: 256, bytes: 144, unpack: unpackQ4_K },
-  { type: 'Q5_K', code: 13, block: 256, bytes: 176, unpack: unpackQ5_K },
-  { type: 'Q6_K', code: 14, block: 256, bytes: 210, unpack: unpackQ6_K },
-  { type: 'F64',  code: 28, block: 1,   bytes: 8,   unpack: (from, to, { view }, out) => { out[to] = view.getFloat64(from, true); } },
-  { type: 'BF16', code: 30, block: 1,   bytes: 2,   unpack: unpackBF16 },
+  { type: 'F32',  code: 0,  block: 1, bytes: 4, unpack: (bytes, out) => out.set(new Float32Array(aligned(bytes))) },
+  { type: 'F64',  code: 28, block: 1, bytes: 8, unpack: (bytes, out) => out.set(new Float64Array(aligned(bytes))) },
+  { type: 'F16',  code: 1,  block: 1, bytes: 2, unpack: (bytes, out) => fromFloat16(new Uint16Array(aligned(bytes)), out) },
+  { type: 'BF16', code: 30, block: 1, bytes: 2, unpack: (bytes, out) => fromBfloat16(new Uint16Array(aligned(bytes)), out) },
+  blocksOf('Q4_0', 2,  32,  18,  unpackQ4_0),
+  blocksOf('Q4_1', 3,  32,  20,  unpackQ4_1),
+  blocksOf('Q5_0', 6,  32,  22,  unpackQ5_0),
+  blocksOf('Q5_1', 7,  32,  24,  unpackQ5_1),
+  blocksOf('Q8_0', 8,  32,  34,  unpackQ8_0),
+  blocksOf('Q2_K', 10, 256, 84,  unpackQ2_K),
+  blocksOf('Q3_K', 11, 256, 110, unpackQ3_K),
+  blocksOf('Q4_K', 12, 256, 144, unpackQ4_K),
+  blocksOf('Q5_K', 13, 256, 176, unpackQ5_K),
+  blocksOf('Q6_K', 14, 256, 210, unpackQ6_K),
 ];
 
 const byType: ReadonlyMap<string, GgmlTypeInfo> = new Map(TABLE.map((info) => [info.type, info]));
@@ -86,21 +108,10 @@ export function dequantize(type: GgmlType, bytes: Uint8Array, out: Float32Array)
       `dequantize: expected blocks of ${size} bytes for ${block} numbers, got ${bytes.length} for ${out.length}.`,
     );
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const source = { bytes, view, half: float16Values() };
-  for (let i = 0; i < count; i++) unpack(i * size, i * block, source, out);
+  unpack(bytes, out);
 }
 
 const halfAt = ({ view, half }: Source, at: number): number => half[view.getUint16(at, true)] as number;
-
-const shared = new ArrayBuffer(4);
-const word = new Uint32Array(shared);
-const real = new Float32Array(shared);
-
-function unpackBF16(from: number, to: number, { view }: Source, out: Float32Array): void {
-  word[0] = view.getUint16(from, true) << 16;
-  out[to] = real[0] as number;
-}
 
 // The low halves of 16 bytes are the first 16 numbers of a block, the high halves the others.
 

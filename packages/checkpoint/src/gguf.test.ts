@@ -258,12 +258,12 @@ test.each([
   [
     'a type that is not covered',
     header({}, [tensor('a', [256n], 16)]),
-    "tensor 'a' type: expected one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, F64, BF16, got IQ2_XXS. Get the model in one of these formats.",
+    "tensor 'a' type: expected one of F32, F64, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, got IQ2_XXS. Get the model in one of these formats.",
   ],
   [
     'an unknown type',
     header({}, [tensor('a', [32n], 4)]),
-    "tensor 'a' type: expected one of F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, F64, BF16, got 4. Get the model in one of these formats.",
+    "tensor 'a' type: expected one of F32, F64, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, got 4. Get the model in one of these formats.",
   ],
   [
     'a row that is no whole number of blocks',
