@@ -11,7 +11,12 @@ export { openSafetensors, readSafetensors, type SafetensorsFile, type Tensor } f
 export type { TensorFile, TensorInfo } from './tensor-file.ts';
 export type { Tokenizer } from './tokenizer.ts';
 export { openTorchFile } from './torch-file.ts';
-export { checkReplaceable, type StoredFloat, type WriteCheckpointOptions, writeCheckpoint } from './write-checkpoint.ts';
+export {
+  checkReplaceable,
+  type StoredFloat,
+  type WriteCheckpointOptions,
+  writeCheckpoint,
+} from './write-checkpoint.ts';
 export { writeFileAtomic } from './write-file-atomic.ts';
 export {
   type TensorSource,
