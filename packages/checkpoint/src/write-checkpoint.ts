@@ -36,8 +36,8 @@ export type StoredFloat = 'float32' | 'float16' | 'bfloat16';
 
 /** What a model directory is made of. */
 export interface WriteCheckpointOptions {
-  /** The model that it comes from: its config, and its tokenizer files, are taken over. */
-  readonly from: Pick<Checkpoint, 'directory' | 'config'>;
+  /** The model that it comes from: its config, and its tokenizer files, are taken over; those that it has only in itself are made. */
+  readonly from: Pick<Checkpoint, 'directory' | 'config'> & Partial<Pick<Checkpoint, 'companions'>>;
   /** The tensors, by the names that they get in the file. */
   readonly weights: Pick<CheckpointWeights, 'names' | 'shape' | 'read'>;
   /** How they are stored, as the config says too. Throws an `OverflowError` for values that do not fit. */
@@ -70,8 +70,9 @@ export async function writeCheckpoint(directory: string, options: WriteCheckpoin
   const draft = temporaryName(target);
   try {
     await mkdir(draft, { recursive: true });
-    for (const file of COMPANIONS) await copyIfThere(join(from.directory, file), join(draft, file));
-    const files = { 'config.json': configOf(from.config, config, dtype), ...json };
+    const made = await madeCompanions(from);
+    if (!made) for (const file of COMPANIONS) await copyIfThere(join(from.directory, file), join(draft, file));
+    const files = { 'config.json': configOf(from.config, config, dtype), ...made, ...json };
     for (const [name, value] of Object.entries(files)) {
       await writeFile(join(draft, name), `${JSON.stringify(value, null, 2)}\n`);
     }
@@ -113,6 +114,17 @@ function configOf(
   const dtypeKey = 'dtype' in base ? 'dtype' : 'torch_dtype'; // newer configs call it dtype
   const all: Record<string, JsonValue | undefined> = { ...base, [dtypeKey]: dtype, ...changes, producer: SIGNATURE };
   return Object.fromEntries(Object.entries(all).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])));
+}
+
+/** The files of a model that has them only in itself, with what its config says of generating. */
+async function madeCompanions({
+  companions,
+  config,
+}: WriteCheckpointOptions['from']): Promise<Record<string, JsonObject> | undefined> {
+  const made = await companions?.();
+  if (!made || Object.keys(made).length === 0) return undefined;
+  const tokens = Object.entries(config).filter(([key]) => /^(bos|eos|pad)_token_id$/.test(key));
+  return { ...(tokens.length > 0 && { 'generation_config.json': Object.fromEntries(tokens) }), ...made };
 }
 
 /** Puts the draft in place. What lay there and is no part of a model moves into it. */

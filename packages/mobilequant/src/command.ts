@@ -63,12 +63,12 @@ export const runtimeFrom = ({
 /** A path as the user means it. */
 export const pathFrom = ({ directory }: Surroundings, path: string): string => resolve(directory, path);
 
-/** The command was told to stop before it had anything to keep. */
+/** The command was told to stop, most often before it had anything to keep. */
 export class StoppedError extends Error {
   override readonly name = 'StoppedError';
 
-  constructor() {
-    super('stopped; nothing was written.');
+  constructor(message = 'stopped; nothing was written.') {
+    super(message);
   }
 }
 

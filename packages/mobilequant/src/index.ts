@@ -3,6 +3,8 @@
 export type { Surroundings } from './command.ts';
 // The command line itself
 export { runCommandLine } from './command-line.ts';
+// Convert
+export { compareLogits, type LogitComparison, writeLogits } from './compare-logits.ts';
 export {
   type CompareMethodsInput,
   type CompareMethodsOptions,
@@ -11,6 +13,7 @@ export {
   type MethodComparison,
   type MethodResult,
 } from './compare-methods.ts';
+export { type Converted, type ConvertOptions, convertDirectory } from './convert-directory.ts';
 export { type ExportDirectoryOptions, exportDirectory } from './export-directory.ts';
 // Measure and export
 export {
@@ -54,3 +57,4 @@ export {
   type SampleOptions,
   type TokenSource,
 } from './samples.ts';
+export type { DTypeChoice } from './storage.ts';

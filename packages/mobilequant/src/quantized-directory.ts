@@ -71,7 +71,7 @@ export class QuantizedDirectoryError extends Error {
 export async function writeQuantized(
   directory: string,
   model: QuantizedModel,
-  from: Pick<Checkpoint, 'directory' | 'config'>,
+  from: Pick<Checkpoint, 'directory' | 'config'> & Partial<Pick<Checkpoint, 'companions'>>,
   { source, method, options, widened }: Provenance,
 ): Promise<void> {
   const quantization = {

@@ -1,0 +1,118 @@
+/** `mobilequant convert`: a checkpoint in any form that is read in, a clean model directory out. */
+import { formatNumber, windowsOf } from '@mobilequant/evaluator';
+import {
+  type Command,
+  checkStopped,
+  command,
+  pathFrom,
+  runtimeFrom,
+  runtimeOptions,
+  StoppedError,
+} from '../command.ts';
+import { compareLogits, type LogitComparison, writeLogits } from '../compare-logits.ts';
+import { type Converted, convertDirectory } from '../convert-directory.ts';
+import { choice, integer, number, text, UsageError } from '../options.ts';
+import { duration, size } from '../progress.ts';
+import { readModel } from '../read-model.ts';
+import { allTokens, readTokens } from '../samples.ts';
+import { DTYPES } from '../storage.ts';
+import { openModel } from './calibration-options.ts';
+
+const options = {
+  out: text('DIR', 'directory to write'),
+  dtype: choice(DTYPES, 'type of the weights', 'keep'),
+  'max-shard-size': number('GB', 'gigabytes of a file of weights at most', [1e-6, 1e6], 5),
+  check: text('FILE', 'compare the logits of both models on this text, or ids (FILE.safetensors:NAME)', undefined),
+  tokens: integer('T', 'tokens of a window to compare', 2, 64),
+  windows: integer('N', 'windows to compare', 1, 2),
+  tolerance: number(
+    'X',
+    'largest relative difference of the logits (default 1e-5; where values were rounded, 2e-3 in float16, 2e-2 in bfloat16)',
+    [0, 1],
+    undefined,
+  ),
+  logits: text('FILE', 'with --check: write ids and logits of the written model to a safetensors file', undefined),
+  ...runtimeOptions,
+};
+
+const notes = `MODEL is a directory with safetensors or PyTorch .bin files, a GGUF file, or a name on the hub (org/model, org/model:file.gguf).
+keep loses nothing: tensors that the type of most does not hold exactly go into float32, and so does a model of quantized GGUF types.
+With --check, the exit status is 1 where the logits are further apart than the tolerance; the directory stays for inspection.`;
+
+/**
+ * What rounding the weights may do to the logits, relative to the largest: a few times what the type rounds by, 2^-11 and 2^-8.
+ * Small random models come to twice as much.
+ */
+const TOLERANCES = { float32: 1e-5, float16: 2e-3, bfloat16: 2e-2 } as const;
+const EXACT_TOLERANCE = 1e-5;
+
+/** The written model does not compute what the original does. */
+export class ConversionError extends Error {
+  override readonly name = 'ConversionError';
+}
+
+export const convert: Command = command({
+  name: 'convert',
+  summary: 'write a checkpoint as a clean model directory',
+  positionals: ['MODEL'],
+  options,
+  notes,
+  async run(values, [name], surroundings) {
+    const { print, report, status, signal } = surroundings;
+    if (values.logits !== undefined && values.check === undefined)
+      throw new UsageError('--logits: expected --check FILE too, whose text they are of, got nothing.');
+    const directory = pathFrom(surroundings, values.out);
+    const model = await openModel(name as string, surroundings);
+    const texts = values.check === undefined ? [] : await textsFrom(values.check);
+    const converted = await convertDirectory(directory, model, {
+      dtype: values.dtype,
+      maxShardBytes: values['max-shard-size'] * 1e9,
+      onTensor(stage, done, total) {
+        checkStopped(signal);
+        status(`${stage === 'check' ? 'look for a type' : 'write'}: ${done} of ${total} tensors`);
+      },
+    });
+    if (converted.others.length > 0)
+      report(`${converted.others.length} tensors that ${converted.dtype} does not hold exactly are in float32.`);
+    const comparison = values.check === undefined ? undefined : await compare();
+    const tolerance = values.tolerance ?? (converted.exact ? EXACT_TOLERANCE : TOLERANCES[converted.dtype]);
+    print(
+      values.json
+        ? JSON.stringify({ ...converted, ...(comparison && { comparison, tolerance }) })
+        : describe(converted),
+    );
+    if (!comparison) return;
+    if (!values.json) print(describeComparison(comparison));
+    if (!(comparison.relativeError <= tolerance)) {
+      const received = formatNumber(comparison.relativeError);
+      throw new ConversionError(
+        `${values.out}: expected logits within ${tolerance} of the original's, got ${received}. Choose a wider --dtype, or allow it by --tolerance.`,
+      );
+    }
+
+    async function textsFrom(file: string): Promise<Int32Array[]> {
+      const source = await readTokens([pathFrom(surroundings, file)], () => model.checkpoint.tokenizer());
+      const { tokens, windows } = values;
+      return windowsOf(allTokens(source), { tokens, windows });
+    }
+
+    async function compare(): Promise<LogitComparison> {
+      const written = await readModel(directory);
+      const kept: Float32Array[] = [];
+      const found = await compareLogits(runtimeFrom(values), model, written, texts, (text, logits) => {
+        if (signal.aborted) throw new StoppedError('stopped; the model was written, and not yet compared.');
+        status(`compare: ${text + 1} of ${texts.length} windows`);
+        if (values.logits !== undefined) kept.push(logits);
+      });
+      if (values.logits !== undefined) await writeLogits(pathFrom(surroundings, values.logits), texts, kept);
+      return found;
+    }
+  },
+});
+
+const describe = ({ directory, dtype, bytes, seconds }: Converted): string =>
+  `${directory}: ${dtype}, ${size(bytes)}, in ${duration(seconds)}`;
+
+const describeComparison = ({ relativeError, squaredError, agreement, tokens }: LogitComparison): string =>
+  `logits: largest relative difference ${formatNumber(relativeError)}, mean squared ${formatNumber(squaredError)}, ` +
+  `${formatNumber(100 * agreement)} % equal likeliest tokens of ${tokens}`;
