@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { FormatError } from './errors.ts';
 import type { GgufTensor } from './gguf.ts';
 import type { GgmlType } from './gguf-blocks.ts';
-import { ggufViews, interleavedRow } from './gguf-names.ts';
+import { ggufArchitectures, ggufViews, interleavedRow } from './gguf-names.ts';
 
 const sizes = { layers: 2, heads: 4, kvHeads: 2, headDim: 8 };
 
@@ -12,6 +13,9 @@ const tensorOf = (shape: readonly number[], type: GgmlType = 'F32'): GgufTensor 
   begin: 0,
   bytes: 0,
 });
+
+const fixture = new URL('../test/fixtures/gguf/names.json', import.meta.url);
+const NAMES: Record<string, Record<string, string>> = JSON.parse(readFileSync(fixture, 'utf8'));
 
 /** The views of tensors `[32, 32]`, or of the shapes that are given. */
 const viewsOf = (architecture: string, names: readonly string[] | Readonly<Record<string, GgufTensor>>) => {
@@ -24,6 +28,16 @@ const viewsOf = (architecture: string, names: readonly string[] | Readonly<Recor
 const named = (architecture: string, names: readonly string[]): string[] => [...viewsOf(architecture, names).keys()];
 
 const blocks = (...kinds: readonly string[]): string[] => kinds.map((kind) => `blk.1.${kind}`);
+
+test.each(Object.entries(NAMES))('%s has the names that the gguf package gives it', (architecture, names) => {
+  expect(Object.keys(names).length).toBeGreaterThan(9);
+  for (const [theirs, ours] of Object.entries(names))
+    expect(named(architecture, [`${ours}.weight`])).toEqual([`${theirs}.weight`]);
+});
+
+test('all architectures are compared', () => {
+  expect(Object.keys(NAMES)).toEqual(ggufArchitectures);
+});
 
 test('a llama has the names of Hugging Face, and interleaved rows in q and k, biases too', () => {
   const names = blocks('attn_q.weight', 'attn_k.weight', 'attn_k.bias', 'attn_v.weight', 'attn_output.weight');
