@@ -168,6 +168,21 @@ describe.each(models)('$name', ({ config, bias }) => {
   });
 });
 
+test.each(['gemma', 'gemma3', 'stablelm', 'phi'])(
+  '%s may be transformed before its device form or after',
+  async (name) => {
+    const config = architecture(name);
+    const weights = tinyWeights(config, 21);
+    const parameters = randomParameters(config, PAIRS, { shifted: ['qkv', 'out', 'fc1'] });
+    const before = deviceForm(config, await transformed(config, weights, parameters));
+    const device = deviceForm(config, weights);
+    const after = await transformed(device.config, device.weights, parameters);
+    const wanted = await logitsOf(device.config, device.weights);
+    expect(change(wanted, await logitsOf(before.config, before.weights))).toBeLessThan(TOLERANCE);
+    expect(change(wanted, await logitsOf(device.config, after))).toBeLessThan(TOLERANCE);
+  },
+);
+
 test('the pairs of a decoder are those that its switches leave', () => {
   const pairs = (conventions: Conventions) =>
     Object.fromEntries(

@@ -1,11 +1,15 @@
 /** The graphs of one layer against each other: what a loss, its gradient, and a stored layer have to do with the forward pass. */
-import { createDecoder } from '@mobilequant/core';
-import { type Recipe, recipes } from '@mobilequant/quantizer';
-import type { Value } from '@mobilequant/tracer';
+import { createDecoder, embed, specsOf, type Weights } from '@mobilequant/core';
+import { type Recipe, recipes, withRules } from '@mobilequant/quantizer';
+import type { Value, Values } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
-import { type TinyLayer, tinyConfig, tinyLayer } from '../test/tiny-layer.ts';
+import { architecture } from '../test/architectures.ts';
+import { type TinyLayer, tinyConfig, tinyLayer, tinyWeights } from '../test/tiny-layer.ts';
+import { layerPrograms } from './layer-programs.ts';
 import { parameterGroup } from './learnables.ts';
+import { observedForm, quantizedForm } from './methods.ts';
+import { viewWeights } from './transformed-weights.ts';
 
 const runtime = nodeRuntime();
 const config = tinyConfig({ hidden: 16, ffn: 24, heads: 4, kvHeads: 2, headDim: 4 });
@@ -17,6 +21,12 @@ const layerOf = (recipe: Recipe): Promise<TinyLayer> =>
     tokens: 6,
     seed: 11,
   });
+
+const PAIRS = ['qkv', 'out', 'qkt', 'fc1', 'fc2'] as const;
+
+/** Weights with other tensors in layer 0. */
+const fusedView = (weights: Weights, tensors: Values): Weights =>
+  viewWeights(weights, async () => tensors, specsOf(tensors));
 
 const floats = ({ data }: Value): Float32Array => data as Float32Array;
 const distance = (a: Value, b: Value): number =>
@@ -57,6 +67,65 @@ describe.each([recipes.w4a8, recipes['paper-w4a8'], recipes['paper-w4a8-sym']])(
     const { x, weights, programs } = await layerOf(recipe);
     const decoder = createDecoder(runtime, config, weights);
     expect(floats(await programs(runtime).float(0, x))).toEqual(await decoder.block(0, floats(x)));
+  });
+});
+
+test.each(['gemma2', 'gemma3'])('each layer of %s has its own window and rotary tables', async (name) => {
+  const config = observedForm(architecture(name));
+  const weights = tinyWeights(config, 21);
+  const ranges = new Map();
+  const targets = { pairs: [], shifts: false, clipping: false, ranges: false };
+  const programs = layerPrograms(runtime, {
+    config,
+    weights,
+    recipe: recipes.w8a8,
+    resolve: () => undefined,
+    ranges,
+    targets,
+  });
+  const decoder = createDecoder(runtime, config, weights);
+  const x = await embed(
+    config,
+    weights,
+    Int32Array.from({ length: 9 }, (_, i) => i),
+  );
+  const outputs = [await programs.float(0, x), await programs.float(1, x)];
+  for (const [layer, y] of outputs.entries()) expect(floats(y)).toEqual(await decoder.block(layer, floats(x)));
+  const quantized = await programs.forward(1, x, programs.learnables(1));
+  expect(distance(quantized, outputs[1] as Value)).toBeLessThan(1e-5); // nothing is rounded here
+});
+
+/** The reference's grid of a norm's weights, which are of one sign, is another once they are clamped. */
+const floatNorms = withRules(recipes['paper-w4a8'], 'paper-w4a8 with float norms', [
+  { site: 'model.layers.*.*norm.weight', spec: null },
+]);
+
+describe.each([recipes.w4a8, floatNorms])('$name', (recipe) => {
+  test.each(['gemma3', 'stablelm', 'phi'])('a layer of %s is stored as it was trained', async (name) => {
+    const exact = recipe.conventions === 'exact';
+    const own = { ...quantizedForm(architecture(name), recipe.conventions), layers: 1 };
+    const shifts = exact || own.norm === 'layer'; // the reference's training forgets the bias of other norms
+    const targets = { pairs: PAIRS, shifts, clipping: true, ranges: true };
+    const { x, weights, learnables, programs } = await tinyLayer(runtime, {
+      config: own,
+      recipe,
+      targets,
+      tokens: 6,
+      seed: 11,
+    });
+    const layer = programs(runtime);
+    const stored = await layer.stored(0, learnables);
+    expect(distance(await stored(x), await layer.forward(0, x, learnables))).toBeLessThan(1e-4);
+
+    const { tensors } = await layer.fuse(0, learnables);
+    expect(Object.keys(tensors).includes('self_attn.o_proj.bias')).toBe(shifts);
+    if (!exact) return; // clamped
+    const fused = fusedView(weights, tensors);
+    const [before, after] = [createDecoder(runtime, own, weights), createDecoder(runtime, own, fused)];
+    const [a, b] = [await before.block(0, floats(x)), await after.block(0, floats(x))];
+    expect(Math.max(...a.map((v, i) => Math.abs(v - (b[i] as number)))) / Math.max(...a.map(Math.abs))).toBeLessThan(
+      2e-5,
+    );
   });
 });
 

@@ -1,5 +1,5 @@
 /** Every architecture as a graph of integers: what is exported is what was evaluated. */
-import { observedForm } from '@mobilequant/calibration';
+import { observedForm, quantizeBy, quantizedForm } from '@mobilequant/calibration';
 import {
   createDecoder,
   type DecoderConfig,
@@ -10,7 +10,14 @@ import {
   simulatedReading,
 } from '@mobilequant/core';
 import { dataOf, encodeModel, type Graph, verify } from '@mobilequant/graph';
-import { decoderSites, type Recipe, recipes, resolveRecipe } from '@mobilequant/quantizer';
+import {
+  decoderSites,
+  type QuantizerSpec,
+  type Recipe,
+  recipes,
+  resolveRecipe,
+  withRules,
+} from '@mobilequant/quantizer';
 import { describe, expect, test } from 'vitest';
 import { architecture, architectures } from '../../calibration/test/architectures.ts';
 import { tinyWeights } from '../../calibration/test/tiny-layer.ts';
@@ -47,12 +54,12 @@ function used({ nodes, initializers }: Graph): Set<string> {
 }
 
 describe.each(architectures)('$name', ({ config: checkpoint }) => {
-  const config = observedForm(checkpoint);
+  const config = quantizedForm(checkpoint, 'exact');
 
   test.each([recipes.w8a8, recipes['paper-w8a8'], recipes['paper-w4a8-sym']])(
     'its $name export gives the logits of the simulated model, bit for bit',
     async (recipe) => {
-      const model = await modelOf(config, recipe);
+      const model = await modelOf(quantizedForm(checkpoint, recipe.conventions), recipe);
       const graph = verify(await exportOnnx(model, { tokens }));
       const wanted = await simulated(model);
       expect(rms(wanted)).toBeGreaterThan(0.1);
@@ -82,10 +89,50 @@ describe.each(architectures)('$name', ({ config: checkpoint }) => {
     });
   });
 
+  test('a head that is quantized on all sides is exported so, its bias and cap behind it', async () => {
+    const a8: QuantizerSpec = { bits: 8, symmetric: false, granularity: { kind: 'tensor' } };
+    const sites = ['model.norm.input', 'model.norm.weight', 'model.norm.output', 'lm_head.output'];
+    const recipe = withRules(
+      recipes.w8a8,
+      'with the head',
+      sites.map((site) => ({ site, spec: a8 })),
+    );
+    const model = await modelOf(config, recipe);
+    const graph = await exportOnnx(model, { tokens });
+    expect(integerKernels(graph).float).toEqual([]);
+    expect(await exported(graph)).toEqual(await simulated(model));
+  });
+
   test('its file, run as other programs do, is a step beside here and there', async () => {
     const graph = await exportOnnx(await modelOf(config, recipes.w8a8), { tokens });
     const [wanted, got] = [await exported(graph), await exported(graph, await encodeModel(graph))];
     expect(rms(difference(got, wanted))).toBeLessThan(0.02 * rms(wanted));
+  });
+});
+
+describe('a learned model', () => {
+  test.each([
+    { name: 'gemma3', recipe: recipes.w4a8 },
+    { name: 'stablelm', recipe: recipes['paper-w4a8'] },
+    { name: 'phi', recipe: recipes.w8a8 },
+  ])('of $name in $recipe.name is exported with the biases that shifts leave', async ({ name, recipe }) => {
+    const config = architecture(name);
+    const weights = tinyWeights(config, 21);
+    const calibration = [randomTokens(tokens, config.vocab, 2)];
+    const targets = { pairs: ['qkv', 'out', 'qkt', 'fc1', 'fc2'], shifts: true, clipping: true, ranges: true } as const;
+    const fast = { from: 1e-2, to: 1e-3 };
+    const slow = { from: 1e-6, to: 1e-7 };
+    const options = { epochs: 2, targets, rates: { let: fast, lwc: fast, lrl: slow } };
+    const { model } = await quantizeBy(
+      runtime,
+      { config, weights, recipe, method: 'mobilequant', calibration },
+      options,
+    );
+    expect(model.weights.has('model.layers.1.self_attn.o_proj.bias')).toBe(true);
+    const graph = verify(await exportOnnx(model, { tokens }));
+    const biases = model.weights.names().filter((tensor) => tensor.endsWith('.bias'));
+    expect(biases.filter((bias) => !used(graph).has(bias))).toEqual([]);
+    expect(await exported(graph)).toEqual(await simulated(model));
   });
 });
 
@@ -120,6 +167,13 @@ describe('layers that slide', () => {
     );
     const [own, others] = [await constant(graph, 'rotary.sliding.cos'), await constant(graph, 'rotary.cos')];
     expect(rms(difference(own, others)) > 0.01).toBe(config.sliding?.rope !== undefined);
+  });
+
+  test.each(['gemma2', 'gemma3'])('of %s attend in chunks of queries as all at once', async (name) => {
+    const model = await modelOf(observedForm(architecture(name)), recipes.w8a8);
+    const chunks = await exported(await exportOnnx(model, { tokens, queryChunk: 5 }));
+    const whole = await exported(await exportOnnx(model, { tokens }));
+    expect(rms(difference(chunks, whole))).toBeLessThan(1e-3 * rms(whole));
   });
 });
 
