@@ -206,3 +206,35 @@ describe('rotary frequencies', () => {
     expect(all.cos[16]).toBeCloseTo(Math.cos(1), 7);
   });
 });
+
+test('the reference’s config says every switch by a key', () => {
+  const sizes = {
+    ...{ model_type: 'hfmodel', hidden_size: 64, intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 4 },
+    ...{ num_key_value_heads: 1, head_dim: 24, vocab_size: 128, hidden_act: 'gelu', static_causal_mask: true },
+  };
+  expect(parseConfig({ ...sizes, normalize_embed: true, l2norm_as_rmsnorm: true, tie_word_embeddings: true })).toEqual(
+    expect.objectContaining({
+      ...{ headDim: 24, kvHeads: 1, rotaryDim: 24, embeddingFactor: 8, tiedEmbeddings: true, activation: 'gelu' },
+      ...{ norm: 'l2', finalNorm: 'epsilon', normEpsilon: 1e-5, mlp: 'gated', residual: 'sequential', biases: [] },
+    }),
+  );
+  const phi = { norm_class: 'layernorm', num_linears_per_mlp: 2, shared_attention_norm: true, parallel_residual: true };
+  const biases = { attention_bias: true, use_qkv_bias_only: true, mlp_bias: true };
+  expect(parseConfig({ ...sizes, ...phi, ...biases, partial_rotary_factor: 0.5, sliding_window: 8 })).toEqual(
+    expect.objectContaining({
+      ...{
+        norm: 'layer',
+        mlp: 'plain',
+        residual: 'parallel',
+        rotaryDim: 12,
+        sliding: { window: 9, layers: [true, true] },
+      },
+      biases: [
+        ...['input_layernorm', 'model.norm', 'self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
+        ...['mlp.w1', 'mlp.w2', 'lm_head'],
+      ],
+    }),
+  );
+  expect(() => parseConfig({ ...sizes, rope_scaling: { type: 'linear', factor: 2.5 } })).toThrow('rope_scaling');
+  expect(() => parseConfig({ ...sizes, num_local_experts: 8 })).toThrow('num_local_experts');
+});

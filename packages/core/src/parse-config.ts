@@ -237,10 +237,12 @@ const hfmodel: Architecture = {
     'hidden_act', 'layer_norm_eps', 'norm_class', 'num_linears_per_mlp', 'shared_attention_norm', 'parallel_residual', 'normalize_embed',
     'attention_bias', 'use_qkv_bias_only', 'mlp_bias', 'partial_rotary_factor', 'sliding_window', 'l2norm_as_rmsnorm',
     'static_causal_mask', 'use_matmul_as_module', 'use_megablocks', 'output_router_logits', 'router_aux_loss_coef', 'num_experts_per_tok',
+    // Of the configs that it converts; it does not read them.
+    'rms_norm_eps', 'hidden_activation', 'use_qkv_bias', 'use_parallel_residual', 'rotary_scaling_factor',
   ],
   fixed: {
     num_local_experts: [1],
-    static_causal_mask: [false],
+    rope_scaling: [null], // checked there, and never computed
     attn_implementation: ['eager', 'sdpa', 'flash_attention_2'],
   },
   switches(read, { hidden, headDim, layers }) {
@@ -251,6 +253,7 @@ const hfmodel: Architecture = {
     const gated = read.count('num_linears_per_mlp', 3) === 3;
     const kind = read.oneOf('norm_class', { rmsnorm: 'rms', skiprms: 'rms', layernorm: 'layer' }, 'rmsnorm');
     const norms = NORMS.filter((module) => !parallel || module !== 'post_attention_layernorm');
+    const window = read.optional('sliding_window');
     return {
       ...layerNorm(read),
       ...(kind === 'rms' && {
@@ -265,9 +268,9 @@ const hfmodel: Architecture = {
       biases: [
         ...(kind === 'layer' ? norms : []),
         ...attentionBiases(read, read.flag('use_qkv_bias_only', false) ? QKV : ATTENTION),
-        ...(read.flag('mlp_bias', false) ? GATED_MLP.filter((module) => gated || module !== 'mlp.w3') : []),
+        ...(read.flag('mlp_bias', false) ? [...GATED_MLP.filter((m) => gated || m !== 'mlp.w3'), 'lm_head'] : []),
       ],
-      ...slidingIn(read.optional('sliding_window'), () => true, layers),
+      ...(window !== undefined && slidingIn(window + 1, () => true, layers)), // its mask leaves one token more
     };
   },
   form: { renames: [] },
