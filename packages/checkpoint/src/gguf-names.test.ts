@@ -153,6 +153,7 @@ test('what is computed from the config is left out', () => {
 test.each([
   ['llama', 'blk.0.ffn_gate_inp.weight'],
   ['llama', 'blk.0.attn_q_norm.weight'],
+  ['llama', 'blk.0.attn_qkv.weight'],
   ['llama', 'blk.2.attn_q.weight'],
   ['llama', 'blk.00.attn_q.weight'],
   ['llama', 'blk.0.__proto__.weight'],

@@ -37,7 +37,10 @@ export interface ModelSizes {
 interface Form {
   readonly modules: Readonly<Record<string, string>>;
   readonly finalNorm?: string;
+  /** Rows of q and k are interleaved. */
   readonly interleaved?: true;
+  /** Q, k and v may be one matrix. */
+  readonly fused?: true;
   readonly normOffset?: number;
 }
 
@@ -71,6 +74,7 @@ const FORMS: Readonly<Record<string, Form>> = {
   phi2: {
     modules: { ...ATTENTION, attn_output: 'self_attn.dense', ffn_up: 'mlp.fc1', ffn_down: 'mlp.fc2' },
     finalNorm: 'model.final_layernorm',
+    fused: true,
   },
 };
 
@@ -94,66 +98,67 @@ export function ggufViews(
     const fail = (expected: string, received: string): never => {
       throw new FormatError({ file, where: `tensor '${name}'`, expected, received });
     };
-    for (const [module, part] of partsOf(name, form, sizes) ?? fail(`a tensor of a ${architecture}`, 'another')) {
-      const { offset = 0, heads } = part;
-      const rows = source.shape[0] as number;
-      const { firstRow = 0, count = rows } = part;
-      const expected = part.total;
-      if (expected !== undefined && rows !== expected) fail(`${expected} rows of q, k and v`, `${rows}`);
-      if (count !== rows && source.shape.length === 1 && ggmlTypeInfo(source.type).block > 1) {
-        fail('a bias that can be divided', source.type);
-      }
-      if (heads && (rows % heads !== 0 || (rows / heads) % 2 !== 0))
-        fail(`${heads} heads of even size`, `${rows} rows`);
-      const suffix = name.slice(name.lastIndexOf('.'));
-      const target = `${module}${suffix}`;
+    const parts = partsOf(name, form, sizes) ?? fail(`a tensor of a ${architecture}`, 'another');
+    const total = source.shape[0] as number;
+    if (parts.length > 1) checkDivision(source, parts, fail);
+    for (const { name: target, rows = total, firstRow = 0, heads, offset = 0 } of parts) {
       if (views.has(target)) fail(`one tensor for '${target}'`, 'another');
-      const shape = [count, ...source.shape.slice(1)];
+      if (heads && total % (2 * heads) !== 0) fail(`${heads} heads of even size`, `${total} rows`);
+      const shape = [rows, ...source.shape.slice(1)];
       views.set(target, { source, shape, firstRow, ...(heads && { heads }), offset });
     }
   }
   return views;
 }
 
-/** Which rows of a tensor are a module's, and what was done to them. */
+/** A tensor of the checkpoint, in one of the file: all of it unless it says which rows. */
 interface Part {
+  readonly name: string;
   readonly firstRow?: number;
-  readonly count?: number;
-  readonly total?: number;
+  readonly rows?: number;
   readonly heads?: number;
   readonly offset?: number;
 }
 
-type Parts = readonly (readonly [module: string, part: Part])[];
-
-/** The modules whose parameters a tensor holds, or nothing if the architecture has no such tensor. */
-function partsOf(name: string, form: Form, sizes: ModelSizes): Parts | undefined {
-  const { modules, finalNorm = 'model.norm', interleaved, normOffset = 0 } = form;
+/** What a tensor of the file holds, or nothing if the architecture has no such tensor. */
+function partsOf(name: string, form: Form, sizes: ModelSizes): readonly Part[] | undefined {
+  const { modules, finalNorm = 'model.norm', interleaved, fused, normOffset = 0 } = form;
   const [, layer, kind, suffix] = /^(?:blk\.(0|[1-9]\d*)\.)?(\w+)\.(weight|bias)$/.exec(name) ?? [];
   if (kind === undefined) return undefined;
-  const norm = normOffset !== 0 && suffix === 'weight' && kind.endsWith('norm') ? { offset: normOffset } : {};
+  const offset = suffix === 'weight' && kind.endsWith('norm') ? normOffset : 0;
   if (layer === undefined) {
-    if (kind === 'token_embd' && suffix === 'weight') return [['model.embed_tokens', {}]];
-    if (kind === 'output_norm') return [[finalNorm, norm]];
-    return kind === 'output' ? [['lm_head', {}]] : undefined;
+    if (kind === 'token_embd' && suffix === 'weight') return [{ name: 'model.embed_tokens.weight' }];
+    if (kind === 'output_norm') return [{ name: `${finalNorm}.${suffix}`, offset }];
+    return kind === 'output' ? [{ name: `lm_head.${suffix}` }] : undefined;
   }
   if (Number(layer) >= sizes.layers) return undefined;
-  const prefix = `model.layers.${layer}`;
-  if (kind === 'attn_qkv' && 'attn_q' in modules) return splitQkv(prefix, sizes);
+  const nameOf = (module: string): string => `model.layers.${layer}.${module}.${suffix}`;
+  if (fused && kind === 'attn_qkv') return dividedQkv(nameOf, sizes);
   const module = Object.hasOwn(modules, kind) ? modules[kind] : undefined;
   if (module === undefined) return undefined;
   const heads = interleaved && { attn_q: sizes.heads, attn_k: sizes.kvHeads }[kind];
-  return [[`${prefix}.${module}`, heads ? { heads } : norm]];
+  return [{ name: nameOf(module), offset, ...(heads && { heads }) }];
 }
 
-function splitQkv(prefix: string, { heads, kvHeads, headDim }: ModelSizes): Parts {
+function dividedQkv(nameOf: (module: string) => string, { heads, kvHeads, headDim }: ModelSizes): readonly Part[] {
   const [q, kv] = [heads * headDim, kvHeads * headDim];
-  const total = q + 2 * kv;
   return [
-    [`${prefix}.self_attn.q_proj`, { firstRow: 0, count: q, total }],
-    [`${prefix}.self_attn.k_proj`, { firstRow: q, count: kv, total }],
-    [`${prefix}.self_attn.v_proj`, { firstRow: q + kv, count: kv, total }],
+    { name: nameOf('self_attn.q_proj'), firstRow: 0, rows: q },
+    { name: nameOf('self_attn.k_proj'), firstRow: q, rows: kv },
+    { name: nameOf('self_attn.v_proj'), firstRow: q + kv, rows: kv },
   ];
+}
+
+function checkDivision(
+  source: GgufTensor,
+  parts: readonly Part[],
+  fail: (expected: string, received: string) => never,
+) {
+  const expected = parts.reduce((sum, { rows = 0 }) => sum + rows, 0);
+  const rows = source.shape[0] as number;
+  if (rows !== expected) fail(`${expected} rows of q, k and v`, `${rows}`);
+  // Rows of a matrix are whole blocks; the numbers of a bias need not be.
+  if (source.shape.length === 1 && ggmlTypeInfo(source.type).block > 1) fail('a bias that can be divided', source.type);
 }
 
 /**

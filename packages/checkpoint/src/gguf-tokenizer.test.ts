@@ -35,7 +35,7 @@ const BYTES = [...Array(256).keys()].map((byte) => {
 
 describe('byte-level BPE', () => {
   const control = ['<|bos|>', '<|eos|>', '<tool>'];
-  const tokens = [...BYTES, 'ab', 'abc', 'Ġa', '12', '123', '1234', ...control];
+  const tokens = [...BYTES, 'ab', 'abc', 'Ġa', '12', '123', '1234', 'xyz', ...control];
   const kinds = tokens.map((token) => (token === '<tool>' ? 4 : control.includes(token) ? 3 : 1));
   const entries = {
     'ggml.model': value.text('gpt2'),
@@ -71,6 +71,11 @@ describe('byte-level BPE', () => {
     expect(pieces(tokenizer, text)).toEqual(words);
   });
 
+  test('llama-bpe takes a word that is a token as it is, whatever the merges say', () => {
+    expect(pieces(tokenizerOf(pre('llama-bpe')), 'xyz')).toEqual(['xyz']);
+    expect(pieces(tokenizerOf(pre('gpt-2')), 'xyz')).toEqual(['x', 'y', 'z']);
+  });
+
   test('special tokens around a text are as the file says, or as its kind has them', () => {
     const bos = tokens.indexOf('<|bos|>');
     const eos = tokens.indexOf('<|eos|>');
@@ -98,13 +103,13 @@ describe('byte-level BPE', () => {
       `"x.gguf: metadata 'tokenizer.ggml.merges': expected two pieces with a space between, got a list of 1."`,
     );
     expect(messageOf({ ...entries, 'ggml.token_type': value.i32s([1]) })).toMatchInlineSnapshot(
-      `"x.gguf: metadata 'tokenizer.ggml.token_type': expected 265, one for each token, got a list of 1."`,
+      `"x.gguf: metadata 'tokenizer.ggml.token_type': expected 266, one for each token, got a list of 1."`,
     );
     expect(messageOf({ ...entries, 'ggml.tokens': value.i32s([1]) })).toMatchInlineSnapshot(
       `"x.gguf: metadata 'tokenizer.ggml.tokens': expected a list of texts, got a list of 1."`,
     );
     expect(messageOf({ ...entries, 'ggml.bos_token_id': value.u32(9999) })).toMatchInlineSnapshot(
-      `"x.gguf: metadata 'tokenizer.ggml.bos_token_id': expected one of 265 tokens, got 9999."`,
+      `"x.gguf: metadata 'tokenizer.ggml.bos_token_id': expected one of 266 tokens, got 9999."`,
     );
     expect(messageOf({ ...entries, 'ggml.model': value.text('bert') })).toMatchInlineSnapshot(
       `"x.gguf: metadata 'tokenizer.ggml.model': expected 'gpt2' or 'llama', got 'bert'. Put a tokenizer.json beside the file."`,
