@@ -12,6 +12,7 @@ import {
   type Decoder,
   type DecoderConfig,
   type DecoderOptions,
+  deviceForm,
   fromCheckpoint,
   parseConfig,
   weightsFrom,
@@ -39,7 +40,9 @@ interface Case {
   readonly config: DecoderConfig;
   /** Token ids of each text. */
   readonly texts: readonly Int32Array[];
-  decoder(options?: DecoderOptions): Decoder;
+  decoder(options?: DecoderOptions, config?: DecoderConfig): Decoder;
+  /** Of its device form. */
+  device(): Decoder;
   /** A tensor of the fixture, `[texts, tokens, channels]`: what it says of one text. */
   expected(tensor: string, text: number): Float32Array;
 }
@@ -59,7 +62,11 @@ function load(name: string): Case {
   return {
     config,
     texts: [0, 1].map((text) => Int32Array.from(partOf('input_ids', text))),
-    decoder: (options) => createDecoder(runtime, config, weights, options),
+    decoder: (options, other = config) => createDecoder(runtime, other, weights, options),
+    device: () => {
+      const form = deviceForm(config, weights);
+      return createDecoder(runtime, form.config, form.weights);
+    },
     expected: (tensor, text) => partOf(tensor, text) as Float32Array,
   };
 }
@@ -80,6 +87,20 @@ describe.each(names)('%s', (name) => {
     await own.release();
     expect(Object.keys(errors)).toHaveLength(config.layers + 2);
     expect(Object.entries(errors).filter(([, error]) => !(error <= 1e-4))).toEqual([]);
+  });
+
+  test('has those logits in its device form too, without its epsilon where that counts', async () => {
+    const { config, texts, device, decoder, expected } = load(name);
+    const counts = config.norm !== 'layer' && config.normEpsilon > 1e-4;
+    const withoutEpsilon = decoder({}, { ...config, normEpsilon: 0 });
+    const own = device();
+    for (const [text, tokens] of texts.entries()) {
+      const wanted = counts
+        ? await withoutEpsilon.logits(await withoutEpsilon.hidden(tokens))
+        : expected('logits', text);
+      expect(relativeError(await own.logits(await own.hidden(tokens)), wanted)).toBeLessThan(1e-4);
+    }
+    await own.release();
   });
 });
 
