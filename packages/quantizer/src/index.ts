@@ -16,6 +16,7 @@ export {
   encodingFromRanges,
   rangesFromEncoding,
 } from './encoding-from-ranges.ts';
+export { exactRange } from './exact-range.ts';
 export { groupCount } from './groups.ts';
 export { type Ranges, rangesFromRange, rangesOf, symmetricRanges } from './ranges.ts';
 export {

@@ -36,6 +36,16 @@ test('settings are read as a spec', () => {
   });
 });
 
+test('groups are those of channels, and a norm’s weight has one channel', () => {
+  expect(specOf({ group_size: '64', is_per_channel: 'False' })?.granularity).toEqual({ kind: 'tensor' });
+  const norm = { 'model.layers.0.input_layernorm': { weight: settings } };
+  expect(recipeFromReferenceConfig(norm, 'theirs').rules[0]?.spec?.granularity).toEqual({ kind: 'tensor' });
+  expect(specOf({ is_per_channel: 'false', is_symmetric: 'true' })).toMatchObject({
+    symmetric: true,
+    granularity: { kind: 'tensor' },
+  });
+});
+
 test('above 16 bits the site is off', () => expect(specOf({ bitwidth: '32' })).toBeNull());
 
 test.each(Object.values(recipes))('$name resolves the same after a round trip', (recipe) => {

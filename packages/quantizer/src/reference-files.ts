@@ -84,15 +84,20 @@ function specFromReference(json: unknown, site: string): QuantizerSpec | null {
       advice: 'Calibrate a range for this site, or leave it in float (bitwidth "32").',
     });
   }
-  const group = integer(config, 'group_size', -1, site);
-  const granularity: Granularity =
-    group > 0 ? { kind: 'group', size: group } : { kind: flag(config, 'is_per_channel', site) ? 'channel' : 'tensor' };
   return {
     bits: checkInteger(bits, 2, 16, `${site}.bitwidth`, FormatError),
     symmetric: flag(config, 'is_symmetric', site),
-    granularity,
+    granularity: granularityFrom(config, site),
     ...(site.endsWith(SIGMOID) && { range: { min: 0, max: 1 } }),
   };
+}
+
+/** Groups are those of channels; along the one axis of a norm's weight, a channel is all of it. */
+function granularityFrom(config: JsonObject, site: string): Granularity {
+  const group = integer(config, 'group_size', -1, site);
+  if (!flag(config, 'is_per_channel', site)) return { kind: 'tensor' };
+  if (group > 0) return { kind: 'group', size: group };
+  return { kind: site.endsWith('norm.weight') ? 'tensor' : 'channel' };
 }
 
 function referenceFromSpec({ bits, symmetric, granularity }: QuantizerSpec): ReferenceSiteConfig {
@@ -113,15 +118,11 @@ function integer(config: JsonObject, key: (typeof settings)[number], min: number
 
 function flag(config: JsonObject, key: (typeof settings)[number], site: string): boolean {
   const value = config[key];
-  return (
-    checkOneOf(
-      typeof value === 'boolean' ? (value ? 'True' : 'False') : value,
-      ['True', 'False'],
-      `${site}.${key}`,
-      FormatError,
-    ) === 'True'
-  );
+  const text = typeof value === 'boolean' || value === 'true' || value === 'false' ? pythonFlag(value) : value;
+  return checkOneOf(text, ['True', 'False'], `${site}.${key}`, FormatError) === 'True';
 }
+
+const pythonFlag = (value: boolean | string): string => (String(value) === 'true' ? 'True' : 'False');
 
 /** `[site, value]` of every port of every module. */
 function siteEntries(json: unknown, where: string): (readonly [site: string, value: unknown])[] {
