@@ -3,18 +3,27 @@
  * case it made sure that no feature of the architecture could be missing without being seen (`manifest.json`, `switches`).
  */
 import { readFileSync } from 'node:fs';
+import type { Value, Values } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
+import type * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import {
+  type BlockContext,
+  block,
   checkedWeights,
   checkpointForm,
+  contextValues,
   createDecoder,
   type Decoder,
   type DecoderConfig,
   type DecoderOptions,
   deviceForm,
   fromCheckpoint,
+  layerShapes,
   parseConfig,
+  readLayer,
+  specsOf,
+  type Weights,
   weightsFrom,
 } from '../src/index.ts';
 import { readTensors } from './safetensors.ts';
@@ -38,6 +47,7 @@ function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number 
 
 interface Case {
   readonly config: DecoderConfig;
+  readonly weights: Weights;
   /** Token ids of each text. */
   readonly texts: readonly Int32Array[];
   decoder(options?: DecoderOptions, config?: DecoderConfig): Decoder;
@@ -61,6 +71,7 @@ function load(name: string): Case {
   };
   return {
     config,
+    weights,
     texts: [0, 1].map((text) => Int32Array.from(partOf('input_ids', text))),
     decoder: (options, other = config) => createDecoder(runtime, other, weights, options),
     device: () => {
@@ -99,6 +110,54 @@ describe.each(names)('%s', (name) => {
         ? await withoutEpsilon.logits(await withoutEpsilon.hidden(tokens))
         : expected('logits', text);
       expect(relativeError(await own.logits(await own.hidden(tokens)), wanted)).toBeLessThan(1e-4);
+    }
+    await own.release();
+  });
+
+  test('likes tokens as much as its logits say', async () => {
+    const { config, texts, decoder } = load(name);
+    const [own, tokens] = [decoder(), texts[0] as Int32Array];
+    const x = await own.hidden(tokens);
+    const logits = await own.logits(x);
+    const got = await own.negativeLogLikelihood(x, tokens);
+    tokens.forEach((token, t) => {
+      const row = logits.subarray(t * config.vocab, (t + 1) * config.vocab);
+      const sum = row.reduce((total, v) => total + Math.exp(v), 0);
+      expect(got[t]).toBeCloseTo(Math.log(sum) - (row[token] as number), 4);
+    });
+    await own.release();
+  });
+
+  test('takes keys and values of the past for the tokens before, in each layer', async () => {
+    const { config, weights, texts, decoder } = load(name);
+    const tokens = texts[0] as Int32Array;
+    const before = tokens.length - 5;
+    /** A layer over states of some positions, behind keys and values of those before. */
+    const run = async (layer: number, x: Float32Array, past?: Record<'keys' | 'values', Value>) => {
+      const count = x.length / config.hidden;
+      const context = contextValues(config, count, past ? before : 0, layer);
+      const given: Values = { ...context, ...past, x: { data: x, shape: [count, config.hidden] } };
+      const program = await runtime.program(
+        (inputs) => {
+          const { x, cos, sin, mask, keys, values, ...own } = inputs as Readonly<Record<string, tf.Tensor>>;
+          const behind = keys && values ? { past: { keys, values } } : {};
+          const result = block(x as tf.Tensor, own, { cos, sin, mask } as BlockContext, config, behind);
+          return { y: result.x, newKeys: result.keys, newValues: result.values };
+        },
+        { ...specsOf(given), ...layerShapes(weights, layer) },
+      );
+      const { y, newKeys, newValues } = await program.run({ ...given, ...(await readLayer(weights, layer)) });
+      await program.release();
+      return { y: y.data as Float32Array, past: { keys: newKeys, values: newValues } };
+    };
+    const own = decoder();
+    let x = await own.embed(tokens);
+    for (let layer = 0; layer < config.layers; layer++) {
+      const [first, rest] = [x.subarray(0, before * config.hidden), x.subarray(before * config.hidden)];
+      const { y, past } = await run(layer, first);
+      const { y: behind } = await run(layer, rest, past);
+      x = await own.block(layer, x);
+      expect(relativeError(Float32Array.of(...y, ...behind), x)).toBeLessThan(1e-5);
     }
     await own.release();
   });
