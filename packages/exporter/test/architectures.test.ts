@@ -77,6 +77,7 @@ describe.each(architectures)('$name', ({ config: checkpoint }) => {
 
     const tensors = [...decoderTensors(config)].filter(({ optional }) => !optional).map(({ name }) => name);
     expect(tensors.filter((name) => !names.has(name) && !names.has(`${name}_quantized`))).toEqual([]);
+    expect(graph.nodes.filter(({ domain }) => domain !== '')).toEqual([]);
     expect(count(graph, 'Tanh')).toBe(
       (config.scoreCap ? config.layers : 0) +
         (config.logitCap ? 1 : 0) +
@@ -87,6 +88,11 @@ describe.each(architectures)('$name', ({ config: checkpoint }) => {
       integer: config.layers * (config.mlp === 'gated' ? 7 : 6),
       float: [{ site: 'lm_head.weight', reason: 'the input is not quantized' }],
     });
+  });
+
+  test('its device form is exported likewise', async () => {
+    const model = await quantized(recipes.w8a8, deviceForm(checkpoint, tinyWeights(checkpoint, 21)));
+    expect(await exported(await exportOnnx(model, { tokens }))).toEqual(await simulated(model));
   });
 
   test('a head that is quantized on all sides is exported so, its bias and cap behind it', async () => {
