@@ -11,7 +11,7 @@ import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architectures } from '../test/architectures.ts';
 import { tinyWeights } from '../test/tiny-layer.ts';
-import { METHODS, observedForm, prepareModel, quantizePrepared } from './methods.ts';
+import { observedForm, prepareModel, quantizePrepared } from './methods.ts';
 
 const runtime = nodeRuntime();
 const calibration = [1, 12].map((first) => Int32Array.from({ length: 8 }, (_, i) => (5 * i + first) % 24));
@@ -44,23 +44,28 @@ describe.each(architectures)('$name', ({ config }) => {
   const own = observedForm(config);
 
   test.each([
-    { conventions: 'exact', both: [recipes.w8a8, recipes.w4a8] },
-    { conventions: 'reference', both: [recipes['paper-w8a8'], recipes['paper-w4a8-sym']] },
-  ])('every method quantizes it, under $conventions conventions', async ({ conventions, both }) => {
+    { conventions: 'exact', eight: recipes.w8a8, four: recipes.w4a8 },
+    { conventions: 'reference', eight: recipes['paper-w8a8'], four: recipes['paper-w4a8-sym'] },
+  ])('every method quantizes it, under $conventions conventions', async ({ conventions, eight, four }) => {
     const exact = conventions === 'exact';
     const float = await logitsOf(own, weights);
     const smoothing = { groupedHeads: exact };
     const plain = await prepareModel(runtime, config, weights, calibration, { smoothing: false });
     const smoothed = await prepareModel(runtime, config, weights, calibration, { smoothing });
-    for (const recipe of both) {
-      for (const method of METHODS) {
+    /** Bits of weights make no other graphs, so each way of learning is tried on one of the two. */
+    const runs = [
+      { recipe: eight, methods: ['minmax', 'smoothquant', 'mobilequant'] },
+      { recipe: four, methods: ['minmax', 'smoothquant', 'omniquant'] },
+    ] as const;
+    for (const { recipe, methods } of runs) {
+      for (const method of methods) {
         const prepared = method === 'minmax' ? plain : smoothed;
         const { model } = await quantizePrepared(runtime, prepared, recipe, method, training, { epochs: 1 });
         expect([...model.encodings.keys()].sort()).toEqual(namedSites(config, recipe).sort());
         const error = relativeError(await simulatedLogits(model), float);
         expect(error).toBeGreaterThan(1e-3); // something is rounded
-        expect(error).toBeLessThan(recipe.name.includes('w4') ? 0.3 : 0.05);
-        if (method === 'mobilequant' && exact)
+        expect(error).toBeLessThan(recipe === eight ? 0.07 : 0.3);
+        if (exact && (method === 'omniquant' || method === 'mobilequant'))
           expect(relativeError(await logitsOf(own, model.weights), float)).toBeLessThan(1e-5);
       }
     }
