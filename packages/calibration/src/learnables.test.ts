@@ -1,6 +1,7 @@
 /** What learned parameters mean: the same in the graph that trains and in the numbers that are stored. */
 import { quantizeAs } from '@mobilequant/core';
 import { encodingFromRange, type QuantizerSpec, type Range, rangesOf } from '@mobilequant/quantizer';
+import type { Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { normal, tinyConfig } from '../test/tiny-layer.ts';
@@ -92,6 +93,21 @@ describe.each(CONVENTIONS)('activation ranges, %s', (conventions) => {
     const spec: QuantizerSpec = { bits: 8, symmetric: false, granularity: tensor };
     expect(learnedRange('mlp.w1.output', spec, learnablesOf(conventions, spec))).toBeUndefined();
   });
+});
+
+test.each([-2.7, 2.5, 257.2])('a zero point learned to be %d is stored as it was trained', (offset) => {
+  const spec: QuantizerSpec = { bits: 8, symmetric: false, granularity: tensor };
+  const learnables = learnablesOf('reference', spec);
+  (learnables.parameters[`${SITE}.offset`] as Value).data[0] = offset;
+  const x = tf.linspace(-4, 4, 301);
+  const trained = learningTap(tensorsOf(learnables), { resolve: () => spec, conventions: 'reference', targets });
+  const { encoding } = encodingFromRange(learnedRange(SITE, spec, learnables) as Range, spec, { site: SITE });
+  const [scale, zero] = [encoding.scale[0] as number, encoding.zeroPoint[0] as number];
+  const stored = quantizeAs(spec, x, tf.scalar(scale), tf.scalar(zero)).dataSync();
+  trained
+    .activation(SITE, x)
+    .dataSync()
+    .forEach((v, i) => expect(v).toBeCloseTo(stored[i] as number, 5));
 });
 
 test('exact ranges hold zero whatever is learned', () => {

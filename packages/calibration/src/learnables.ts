@@ -27,6 +27,7 @@ import {
   type Range,
   type Recipe,
   type ResolveSite,
+  roundHalfEven,
 } from '@mobilequant/quantizer';
 import type { Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
@@ -301,10 +302,11 @@ export function learnedRange(
   };
   const [scale, offset] = [number('scale'), number('offset')];
   if (scale !== undefined && offset !== undefined) {
-    const zero = Math.round(offset);
+    const top = 2 ** spec.bits - 1;
+    const zero = Math.min(Math.max(roundHalfEven(offset), 0), top); // as the quantizer that was trained takes it
     return spec.symmetric
       ? { min: -scale * (2 ** (spec.bits - 1) - 1), max: scale * (2 ** (spec.bits - 1) - 1) }
-      : { min: -zero * scale, max: (2 ** spec.bits - 1 - zero) * scale };
+      : { min: -zero * scale, max: (top - zero) * scale };
   }
   const [low, high, min, max] = [number('low'), number('high'), number('min'), number('max')];
   if (high === undefined || min === undefined || max === undefined) return undefined;
