@@ -1,8 +1,6 @@
-/** Whether two float models are one function: their logits on the same text, and those of the second to look at elsewhere. */
+/** Whether two models are one function: their logits on the same text, and those of the second to look at elsewhere. */
 import { writeSafetensors } from '@mobilequant/checkpoint/node';
-import { createDecoder, languageModel } from '@mobilequant/core';
-import type { Runtime } from '@mobilequant/tracer';
-import type { Model } from './read-model.ts';
+import type { LanguageModel } from '@mobilequant/core';
 
 export interface LogitComparison {
   /** The largest difference, relative to the largest logit. NaN where one is. */
@@ -16,23 +14,20 @@ export interface LogitComparison {
 }
 
 /**
- * Compares two models of one vocabulary on texts `[tokens]`. Weights are read for each text anew, so that a layer of each model
- * is in memory at a time.
+ * Compares two models of one vocabulary on texts `[tokens]`.
  *
  * @param each is given the logits `[tokens, vocab]` of the second model on each text.
  */
 export async function compareLogits(
-  runtime: Runtime,
-  original: Pick<Model, 'config' | 'weights'>,
-  other: Pick<Model, 'config' | 'weights'>,
+  original: LanguageModel,
+  other: LanguageModel,
   texts: readonly Int32Array[],
   each: (text: number, logits: Float32Array) => void = () => {},
 ): Promise<LogitComparison> {
-  const models = [original, other].map(({ config, weights }) => languageModel(createDecoder(runtime, config, weights)));
-  const { vocab } = original.config;
+  const { vocab } = original;
   let [apart, largest, squares, equal, tokens] = [0, 0, 0, 0, 0];
   for (const [index, text] of texts.entries()) {
-    const [a, b] = [await models[0]?.logits(text), await models[1]?.logits(text)] as [Float32Array, Float32Array];
+    const [a, b] = [await original.logits(text), await other.logits(text)];
     each(index, b);
     for (let position = 0; position < text.length; position++) {
       let [bestA, bestB] = [position * vocab, position * vocab];
@@ -48,7 +43,6 @@ export async function compareLogits(
     }
     tokens += text.length;
   }
-  for (const model of models) await model.release?.();
   return {
     relativeError: apart / largest,
     squaredError: squares / (tokens * vocab),

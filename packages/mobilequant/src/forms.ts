@@ -17,7 +17,8 @@ import { exportOnnx, integerModel } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
 import { readModel as readGraph } from '@mobilequant/graph/node';
 import type { Runtime } from '@mobilequant/tracer';
-import { QUANTIZATION_FILE, QuantizedDirectoryError, readQuantized } from './quantized-directory.ts';
+import { isQuantized, QUANTIZATION_FILE, readQuantized } from './quantized-directory.ts';
+import { QuantizedDirectoryError } from './quantized-directory-error.ts';
 import { readModel } from './read-model.ts';
 
 export const FORMS = ['float', 'simulated', 'integer'] as const;
@@ -52,8 +53,7 @@ export async function openForm(
     case 'simulated':
       return simulatedModel(runtime, await readQuantized(directory));
     case 'integer':
-      if (existsSync(join(directory, QUANTIZATION_FILE)))
-        return integerModelOf(runtime, await readQuantized(directory), options);
+      if (isQuantized(directory)) return integerModelOf(runtime, await readQuantized(directory), options);
       if (existsSync(join(directory, ONNX_FILE))) return exportedModel(runtime, directory, options);
       throw new QuantizedDirectoryError(
         directory,

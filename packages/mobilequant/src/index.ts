@@ -39,14 +39,22 @@ export {
   type ModelSizes,
   type Provenance,
   QUANTIZATION_FILE,
-  QuantizedDirectoryError,
   readQuantized,
   sizesOf,
   writeQuantized,
 } from './quantized-directory.ts';
+export { QuantizedDirectoryError } from './quantized-directory-error.ts';
 // Models and samples
 export { type Model, type ReadModelOptions, readModel } from './read-model.ts';
 export { readRecipe } from './read-recipe.ts';
+// The reference implementation's form
+export { ReferenceFormError } from './reference-config.ts';
+export {
+  isReference,
+  readReference,
+  type WriteReferenceInput,
+  writeReference,
+} from './reference-directory.ts';
 export {
   allTokens,
   evenSamples,

@@ -1,7 +1,7 @@
 /** Where results may go; found out before hours of work, not after. */
 import { access, constants, readdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { QuantizedDirectoryError } from './quantized-directory.ts';
+import { QuantizedDirectoryError } from './quantized-directory-error.ts';
 
 /**
  * Checks that a directory can be written, and is new, empty, or one of ours.

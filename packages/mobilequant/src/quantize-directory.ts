@@ -6,13 +6,8 @@ import { checkRecipe, type Recipe } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { learningFile } from './learning-file.ts';
 import { checkOutput } from './output-directory.ts';
-import {
-  type ModelSizes,
-  QUANTIZATION_FILE,
-  QuantizedDirectoryError,
-  sizesOf,
-  writeQuantized,
-} from './quantized-directory.ts';
+import { type ModelSizes, QUANTIZATION_FILE, sizesOf, writeQuantized } from './quantized-directory.ts';
+import { QuantizedDirectoryError } from './quantized-directory-error.ts';
 import type { Model } from './read-model.ts';
 
 /** Where an unfinished run keeps its state, in the directory it is going to write. */

@@ -2,6 +2,7 @@
  * A quantized model as a directory: a Hugging Face model directory with the transformed float weights, the same function as the
  * model that it comes from, and `quantization.json`: which sites are quantized, with which scales and zero points, and how that came about.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Checkpoint,
@@ -30,6 +31,8 @@ import {
   recipeToJson,
   resolveRecipe,
 } from '@mobilequant/quantizer';
+import { QuantizedDirectoryError } from './quantized-directory-error.ts';
+import { isReference, RANGES_FILE, readReference, SETTINGS_FILE } from './reference-directory.ts';
 import { toolVersion } from './version.ts';
 
 /** The file beside `config.json`. */
@@ -54,17 +57,6 @@ export interface ModelSizes {
   readonly float: number;
   /** With quantized weights packed at their bits, scales and whatever stays float in float32. */
   readonly quantized: number;
-}
-
-/** A directory that does not hold what a quantized model needs. */
-export class QuantizedDirectoryError extends Error {
-  override readonly name = 'QuantizedDirectoryError';
-  readonly directory: string;
-
-  constructor(directory: string, expected: string, received: string, advice: string) {
-    super(`${directory}: expected ${expected}, got ${received}. ${advice}`);
-    this.directory = directory;
-  }
 }
 
 /** Writes a quantized model, as a whole or not at all. `from` is the model that it was made of. */
@@ -95,11 +87,16 @@ export async function writeQuantized(
   });
 }
 
-/** A quantized model from its directory; tensors are read when they are needed. */
+/**
+ * A quantized model from its directory, ours or the reference's; tensors are read when they are needed.
+ *
+ * @throws QuantizedDirectoryError for a directory without one, or files that are not of one model.
+ */
 export async function readQuantized(directory: string): Promise<QuantizedModel & { readonly checkpoint: Checkpoint }> {
   const checkpoint = await openCheckpoint(directory);
   const json = await readJsonIfThere(join(directory, QUANTIZATION_FILE));
   if (!json) {
+    if (isReference(checkpoint)) return readReference(checkpoint);
     throw new QuantizedDirectoryError(
       directory,
       `a quantized model with ${QUANTIZATION_FILE}`,
@@ -129,6 +126,11 @@ export async function readQuantized(directory: string): Promise<QuantizedModel &
   checkGroups(model, directory);
   return model;
 }
+
+/** Whether a directory looks like one of a quantized model, ours or the reference's. */
+export const isQuantized = (directory: string): boolean =>
+  existsSync(join(directory, QUANTIZATION_FILE)) ||
+  [RANGES_FILE, SETTINGS_FILE].every((file) => existsSync(join(directory, file)));
 
 function inOrder<T>(directory: string, read: () => T): T {
   try {

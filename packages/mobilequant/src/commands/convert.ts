@@ -1,5 +1,14 @@
 /** `mobilequant convert`: a checkpoint in any form that is read in, a clean model directory out. */
+import { basename } from 'node:path';
+import {
+  createDecoder,
+  type LanguageModel,
+  languageModel,
+  type QuantizedModel,
+  simulatedReading,
+} from '@mobilequant/core';
 import { formatNumber, windowsOf } from '@mobilequant/evaluator';
+import type { Runtime } from '@mobilequant/tracer';
 import {
   type Command,
   checkStopped,
@@ -8,18 +17,21 @@ import {
   runtimeFrom,
   runtimeOptions,
   StoppedError,
+  type Surroundings,
 } from '../command.ts';
 import { compareLogits, type LogitComparison, writeLogits } from '../compare-logits.ts';
-import { type Converted, convertDirectory } from '../convert-directory.ts';
+import { type Converted, convertDirectory, TARGET_FORMS, type TargetForm } from '../convert-directory.ts';
 import { choice, integer, number, text, UsageError } from '../options.ts';
 import { duration, size } from '../progress.ts';
-import { readModel } from '../read-model.ts';
+import { isQuantized, readQuantized } from '../quantized-directory.ts';
+import { type Model, readModel } from '../read-model.ts';
 import { allTokens, readTokens } from '../samples.ts';
-import { DTYPES } from '../storage.ts';
+import { DTYPES, type DTypeChoice } from '../storage.ts';
 import { openModel } from './calibration-options.ts';
 
 const options = {
   out: text('DIR', 'directory to write'),
+  to: choice(TARGET_FORMS, 'form of the directory', 'huggingface'),
   dtype: choice(DTYPES, 'type of the weights', 'keep'),
   'max-shard-size': number('GB', 'gigabytes of a file of weights at most', [1e-6, 1e6], 5),
   check: text('FILE', 'compare the logits of both models on this text, or ids (FILE.safetensors:NAME)', undefined),
@@ -37,6 +49,7 @@ const options = {
 
 const notes = `MODEL is a directory with safetensors or PyTorch .bin files, a GGUF file, or a name on the hub (org/model, org/model:file.gguf).
 keep loses nothing: tensors that the type of most does not hold exactly go into float32, and so does a model of quantized GGUF types.
+reference is the form of the paper's own checkpoints: a float model, or a quantized one with act_dict.json and default_qcfg.json.
 With --check, the exit status is 1 where the logits are further apart than the tolerance; the directory stays for inspection.`;
 
 /**
@@ -62,9 +75,10 @@ export const convert: Command = command({
     if (values.logits !== undefined && values.check === undefined)
       throw new UsageError('--logits: expected --check FILE too, whose text they are of, got nothing.');
     const directory = pathFrom(surroundings, values.out);
-    const model = await openModel(name as string, surroundings);
+    const model = await openAny(name as string, values, surroundings);
     const texts = values.check === undefined ? [] : await textsFrom(values.check);
     const converted = await convertDirectory(directory, model, {
+      to: values.to,
       dtype: values.dtype,
       maxShardBytes: values['max-shard-size'] * 1e9,
       onTensor(stage, done, total) {
@@ -74,12 +88,13 @@ export const convert: Command = command({
     });
     if (converted.others.length > 0)
       report(`${converted.others.length} tensors that ${converted.dtype} does not hold exactly are in float32.`);
+    if (converted.passedOver.length > 0)
+      report(`The reference implementation passes over ${converted.passedOver.join(', ')}: it has no quantizer there.`);
     const comparison = values.check === undefined ? undefined : await compare();
     const tolerance = values.tolerance ?? (converted.exact ? EXACT_TOLERANCE : TOLERANCES[converted.dtype]);
+    const { passedOver, ...result } = converted;
     print(
-      values.json
-        ? JSON.stringify({ ...converted, ...(comparison && { comparison, tolerance }) })
-        : describe(converted),
+      values.json ? JSON.stringify({ ...result, ...(comparison && { comparison, tolerance }) }) : describe(converted),
     );
     if (!comparison) return;
     if (!values.json) print(describeComparison(comparison));
@@ -97,18 +112,47 @@ export const convert: Command = command({
     }
 
     async function compare(): Promise<LogitComparison> {
-      const written = await readModel(directory);
+      const runtime = runtimeFrom(values);
+      const written = model.encodings ? await readQuantized(directory) : await readModel(directory);
+      const models = [model, written].map((either) => streamed(runtime, either)) as [LanguageModel, LanguageModel];
       const kept: Float32Array[] = [];
-      const found = await compareLogits(runtimeFrom(values), model, written, texts, (text, logits) => {
+      const found = await compareLogits(...models, texts, (text, logits) => {
         if (signal.aborted) throw new StoppedError('stopped; the model was written, and not yet compared.');
         status(`compare: ${text + 1} of ${texts.length} windows`);
         if (values.logits !== undefined) kept.push(logits);
       });
+      for (const { release } of models) await release?.();
       if (values.logits !== undefined) await writeLogits(pathFrom(surroundings, values.logits), texts, kept);
       return found;
     }
   },
 });
+
+/** A model with its quantization, where it has one and the form that is written has a place for it. */
+async function openAny(
+  name: string,
+  { to, dtype }: { readonly to: TargetForm; readonly dtype: DTypeChoice },
+  surroundings: Surroundings,
+): Promise<Model & Partial<QuantizedModel>> {
+  const directory = pathFrom(surroundings, name);
+  if (!isQuantized(directory)) return openModel(name, surroundings);
+  if (to === 'reference') {
+    if (dtype === 'float16' || dtype === 'bfloat16')
+      throw new UsageError(
+        `--dtype: expected keep or float32 for a quantized model, got '${dtype}'. Its ranges would change.`,
+      );
+    return { name: basename(directory), ...(await readQuantized(directory)) };
+  }
+  surroundings.report('The float model alone is written; --to reference keeps the quantization.');
+  return openModel(name, surroundings);
+}
+
+/** A model whose weights are read for each text anew, so that one layer of it is in memory at a time. */
+const streamed = (
+  runtime: Runtime,
+  { config, weights, encodings }: Pick<QuantizedModel, 'config' | 'weights'> & Partial<QuantizedModel>,
+): LanguageModel =>
+  languageModel(createDecoder(runtime, config, weights, encodings ? { reading: simulatedReading(encodings) } : {}));
 
 const describe = ({ directory, dtype, bytes, seconds }: Converted): string =>
   `${directory}: ${dtype}, ${size(bytes)}, in ${duration(seconds)}`;
