@@ -99,6 +99,21 @@ export function losses(
   return middle <= 0.25 ? undefined : `off by ${middle} on the whole`;
 }
 
+/** Error of a whole tensor relative to its size. */
+export const relativeError = (got: Numbers, want: Numbers): number =>
+  rms(differences(got, want)) / Math.max(rms(want), 1e-12);
+
+/**
+ * The gradients of a job in which a rounding fell on the other side before the first step: nearly all tensors are a little off then,
+ * a few by much.
+ */
+export function flippedGradients(errors: readonly number[]): Complaint {
+  const sorted = errors.toSorted((a, b) => a - b);
+  const at = (share: number): number => sorted[Math.floor(share * (sorted.length - 1))] as number;
+  const [middle, high] = [at(0.5), at(0.9)];
+  return middle <= 0.05 && high <= 0.3 ? undefined : `median error ${middle}, nine tenths within ${high}`;
+}
+
 /**
  * A gradient against the reference's in float64: the error of the whole tensor. What float32 costs the reference itself is allowed
  * too: in float32 the gradient of a 16-bit scale is mostly what is left when two large sums cancel.
@@ -133,9 +148,10 @@ export function firstStep(
   got: Numbers,
   want: Numbers,
   [double, single]: readonly [Numbers, Numbers],
-  { noise, rate }: { noise: Noise; rate: number },
+  { noise, rate, flipped }: { noise: Noise; rate: number; flipped: boolean },
 ): Complaint {
-  const certain = 10 * Math.max(noise.max, largest(differences(single, double))) + 1e-7;
+  const uncertain = 10 * Math.max(noise.max, largest(differences(single, double))) + 1e-7;
+  const certain = flipped ? Math.max(uncertain, 0.5 * largest(double)) : uncertain;
   const errors = differences(got, want).filter((_, i) => Math.abs(double[i] as number) > certain);
   const off = largest(errors);
   const bound = 0.1 * rate + 1e-6 * largest(want);

@@ -1,0 +1,120 @@
+/**
+ * Does a 1.1B model fit a laptop? A llama of TinyLlama's config with random weights in bfloat16 (2.2 GB, written here) is converted, then
+ * observed and smoothed, then learns one end-to-end step: time and peak memory of each command.
+ *
+ *     pnpm bench large [FOLDER] [TOKENS]
+ *
+ * What is written stays in FOLDER (default: a temporary one, removed at the end); about 12 GB.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeSafetensors } from '@mobilequant/checkpoint/node';
+import { checkpointForm, decoderTensors, parseConfig, storedName } from '@mobilequant/core';
+import { atMost, printGoals } from './measure.ts';
+
+const CONFIG = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  hidden_size: 2048,
+  intermediate_size: 5632,
+  num_hidden_layers: 22,
+  num_attention_heads: 32,
+  num_key_value_heads: 4,
+  vocab_size: 32000,
+  max_position_embeddings: 2048,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  hidden_act: 'silu',
+  tie_word_embeddings: false,
+  torch_dtype: 'bfloat16',
+};
+const GB = 1e9;
+
+const given = process.argv[2];
+const tokens = Number(process.argv[3] ?? 512);
+const folder = given ?? (await mkdtemp(join(tmpdir(), 'mobilequant-large-')));
+const at = (name: string): string => join(folder, name);
+
+/** Random weights: normal numbers as bfloat16 bits, from one block of them that is used at shifting places. */
+async function writeModel(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'config.json'), `${JSON.stringify(CONFIG, null, 2)}\n`);
+  let state = 1;
+  const uniform = (): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) + 0.5) / 2 ** 32;
+  const normals = Float32Array.from(
+    { length: 1 << 22 },
+    () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
+  );
+  const config = parseConfig(CONFIG);
+  const form = checkpointForm(CONFIG);
+  const tensors = [...decoderTensors(config)]
+    .filter(({ optional }) => !optional)
+    .map(({ name, shape }, index) => {
+      const length = shape.reduce((a, b) => a * b, 1);
+      const norm = name.endsWith('norm.weight');
+      const size = norm ? 0.1 : name.includes('embed') ? 1 : 1 / Math.sqrt(shape.at(-1) as number);
+      const data = (): Float32Array =>
+        Float32Array.from({ length }, (_, i) => {
+          const normal = normals[(i * 5 + index * 65537) % normals.length] as number;
+          return (norm ? 1 : 0) + normal * size;
+        });
+      return { name: storedName(form, name), dtype: 'bfloat16' as const, shape, data };
+    });
+  await writeSafetensors(join(directory, 'model.safetensors'), tensors, { format: 'pt' });
+}
+
+/** One text of random ids for each purpose. */
+async function writeIds(path: string): Promise<void> {
+  let state = 7;
+  const ids = Int32Array.from({ length: tokens }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state % CONFIG.vocab_size;
+  });
+  await writeSafetensors(path, [{ name: 'ids', dtype: 'int32', shape: [1, tokens], data: () => ids }]);
+}
+
+interface Stage {
+  readonly seconds: number;
+  /** Peak resident memory, GB of 10⁹ bytes. */
+  readonly peak: number;
+}
+
+/** Runs the command line in a process of its own, which says at its end how much memory it had. */
+async function stage(name: string, ...args: readonly string[]): Promise<Stage> {
+  const start = performance.now();
+  const report = "process.on('exit', () => console.error('peak ' + process.resourceUsage().maxRSS))";
+  const cli = fileURLToPath(new URL('../packages/mobilequant/src/cli.ts', import.meta.url));
+  const child = spawn(process.execPath, ['--import', `data:text/javascript,${report}`, cli, ...args], {
+    stdio: ['ignore', 'inherit', 'pipe'],
+  });
+  let told = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (told += text));
+  const status = await new Promise((resolve) => child.on('close', resolve));
+  const peak = (Number(/peak (\d+)/.exec(told)?.[1]) * 1024) / GB;
+  if (status !== 0) throw new Error(`${name} ended with ${status}: ${told.slice(-500)}`);
+  const seconds = (performance.now() - start) / 1000;
+  console.log(`${name.padEnd(28)}${seconds.toFixed(0).padStart(5)} s   peak ${peak.toFixed(2)} GB`);
+  return { seconds, peak };
+}
+
+try {
+  const start = performance.now();
+  if (!existsSync(at('model/model.safetensors'))) await writeModel(at('model'));
+  await writeIds(at('ids.safetensors'));
+  console.log(`${'write 2.2 GB of weights'.padEnd(28)}${((performance.now() - start) / 1000).toFixed(0).padStart(5)} s`);
+
+  const calibration = ['--calibration', `${at('ids.safetensors')}:ids`, '--samples', '1', '--tokens', `${tokens}`];
+  const quantize = ['quantize', at('converted'), '--recipe', 'w8a8', ...calibration];
+  const stages = [
+    await stage('convert', 'convert', at('model'), '--out', at('converted')),
+    await stage('observe, smooth', ...quantize, '--method', 'smoothquant', '--out', at('smoothquant')),
+    await stage('and learn one step', ...quantize, '--method', 'mobilequant', '--epochs', '1', '--out', at('learned')),
+  ];
+  printGoals([atMost('peak memory, GB', Math.max(...stages.map(({ peak }) => peak)), 8)]);
+} finally {
+  if (!given) await rm(folder, { recursive: true, force: true });
+}
