@@ -60,6 +60,13 @@ export {
   withKnownRanges,
 } from './quantize-model.ts';
 export { type LearningRate, learningRateAt } from './schedule.ts';
+export {
+  frequentTokens,
+  type Prefix,
+  type PrefixInput,
+  type PrefixOptions,
+  searchPrefix,
+} from './search-prefix.ts';
 export { type SmoothQuantOptions, smooth } from './smooth-quant.ts';
 export {
   type ChannelStatistics,

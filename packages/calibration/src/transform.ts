@@ -88,13 +88,22 @@ export function applyTransform(
     divideRows('input_layernorm', qkv.scale, qkv.shift, normBias);
     for (const module of modulesAfter('qkv', config)) multiplyColumns(module, qkv.scale, qkv.shift);
   }
+  /** What each channel of each key-value head of the prefix is multiplied by. */
+  const prefix = (name: string, change: (x: tf.Tensor, perHead: (v: tf.Tensor) => tf.Tensor) => tf.Tensor): void =>
+    update(name, (x) => change(x, (v) => tf.reshape(v, [config.kvHeads, 1, config.headDim])));
   if (out) {
+    prefix('self_attn.prefix_values', (x, perHead) =>
+      tf.div(out.shift ? tf.sub(x, perHead(out.shift)) : x, perHead(out.scale)),
+    );
     divideRows('self_attn.v_proj', out.scale, out.shift);
     const repeat = (x: tf.Tensor) => overQueryHeads(x, config);
     multiplyColumns('self_attn.o_proj', repeat(out.scale), out.shift && repeat(out.shift));
   }
   if (qkt) {
     const { queries, keys } = queryKeyScales(qkt, config);
+    const ofHeads = (x: tf.Tensor) => (config.queryKeyNorms ? tf.tile(x, [config.kvHeads]) : x);
+    if (keys.size <= config.kvHeads * config.headDim)
+      prefix('self_attn.prefix_keys', (x, perHead) => tf.mul(x, perHead(ofHeads(keys))));
     const kind = config.queryKeyNorms ? 'norm' : 'proj';
     divideRows(`self_attn.q_${kind}`, queries, undefined);
     divideRows(`self_attn.k_${kind}`, tf.div(1, keys), undefined);

@@ -7,6 +7,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { gelu, geluTanh, softCap } from './activation.ts';
 import type { DecoderConfig } from './config.ts';
+import { PREFIX_TENSORS } from './decoder-tensors.ts';
 import { norm } from './norm.ts';
 import { rotate, swapHalves } from './rope.ts';
 import { softmax } from './row-dot.ts';
@@ -33,7 +34,7 @@ export interface KeysValues {
 
 export interface BlockOptions {
   readonly tap?: Tap;
-  /** Keys and values of the tokens before: a cache, or a prefix. */
+  /** Keys and values of the tokens before, a prefix included; by default those of the prefix in the weights. */
   readonly past?: KeysValues;
   /**
    * Attend in blocks of so many queries, each to the keys before its end: exact, and faster the longer the text.
@@ -64,7 +65,8 @@ export function block(
   const output = (y: tf.Tensor, module: string) => (config.outputNorms ? layer.norm(y, module) : y);
 
   const normed = layer.norm(x, 'input_layernorm');
-  const attended = attention(normed, layer, context, config, { ...options, tap });
+  const past = options.past ?? prefixOf(weights);
+  const attended = attention(normed, layer, context, config, { ...options, ...(past && { past }), tap });
   if (config.residual === 'parallel') {
     const fed = feedForward(normed, layer, config, tap);
     return { ...attended, x: tf.add(x, tf.add(attended.x, fed)) };
@@ -72,6 +74,11 @@ export function block(
   const middle = tf.add(x, output(attended.x, 'attention_output_layernorm'));
   const fed = feedForward(layer.norm(middle, 'post_attention_layernorm'), layer, config, tap);
   return { ...attended, x: tf.add(middle, output(fed, 'mlp_output_layernorm')) };
+}
+
+function prefixOf(weights: BlockWeights): KeysValues | undefined {
+  const [keys, values] = PREFIX_TENSORS.map((name) => weights[name]);
+  return keys && values && { keys, values };
 }
 
 interface Modules {

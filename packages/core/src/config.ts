@@ -78,6 +78,12 @@ export interface DecoderConfig {
   /** `gelu-tanh` is the approximation by a hyperbolic tangent. */
   readonly activation: 'silu' | 'gelu' | 'gelu-tanh';
 
+  /**
+   * Ids of tokens that stand before every text: their keys and values are computed once and lie in the weights
+   * (`self_attn.prefix_keys`, `.prefix_values`), the first entries of every cache.
+   */
+  readonly prefix: readonly number[];
+
   /** Modules that must have a bias (`self_attn.q_proj`, `lm_head`, …); any other may. */
   readonly biases: readonly string[];
 }
@@ -111,6 +117,7 @@ export function decoderConfig(given: DecoderSizes & Partial<DecoderConfig>): Dec
     scoreScale: 'explicit',
     mlp: 'gated',
     activation: 'silu',
+    prefix: [],
     biases: [],
     ...given,
   };

@@ -17,20 +17,23 @@ export function causalMask(tokens: number, past = 0, window: number = Infinity):
   });
 }
 
-/** Rotary tables and mask of `tokens` positions behind `past` others, as a layer has them: a `BlockContext` as values. */
+/**
+ * Rotary tables and mask of `tokens` positions behind the prefix and `past` others, as a layer has them: a `BlockContext` as values.
+ */
 export function contextValues(
   config: DecoderConfig,
   tokens: number,
   past = 0,
   layer = 0,
 ): Record<'cos' | 'sin' | 'mask', Value> {
-  const { cos, sin } = ropeTables(config, tokens, past, layer);
+  const before = config.prefix.length + past;
+  const { cos, sin } = ropeTables(config, tokens, before, layer);
   const window = isSliding(config, layer) ? config.sliding?.window : undefined;
   const shape = [tokens, config.headDim];
   return {
     cos: { data: cos, shape },
     sin: { data: sin, shape },
-    mask: { data: causalMask(tokens, past, window), shape: [1, tokens, past + tokens] },
+    mask: { data: causalMask(tokens, before, window), shape: [1, tokens, before + tokens] },
   };
 }
 

@@ -3,6 +3,9 @@
  */
 import type { DecoderConfig } from './config.ts';
 
+/** Keys (after rotary embedding) and values of the prefix in a layer, `[kvHeads, prefix, headDim]`. */
+export const PREFIX_TENSORS = ['self_attn.prefix_keys', 'self_attn.prefix_values'] as const;
+
 export interface TensorShape {
   /** The unified name. */
   readonly name: string;
@@ -48,6 +51,8 @@ export function* decoderTensors(config: DecoderConfig): Generator<TensorShape> {
       yield tensor(`${prefix}${module}.weight`, rows, columns);
       yield bias(module, prefix + module, rows);
     }
+    if (config.prefix.length === 0) continue;
+    for (const name of PREFIX_TENSORS) yield tensor(prefix + name, kvHeads, config.prefix.length, headDim);
   }
   yield tensor('model.norm.weight', hidden);
   yield bias('model.norm', 'model.norm', hidden);

@@ -22,13 +22,14 @@ export {
 } from './config.ts';
 export { causalMask, contextCache, contextValues, MASKED, specsOf } from './context.ts';
 export { createDecoder, type Decoder, type DecoderOptions } from './decoder.ts';
-export { decoderTensors, type TensorShape } from './decoder-tensors.ts';
+export { decoderTensors, PREFIX_TENSORS, type TensorShape } from './decoder-tensors.ts';
 export { deviceForm } from './device-form.ts';
 export { type FakeQuantizeAttributes, fakeQuantize } from './fake-quantize.ts';
 export { type HeadWeights, logits, negativeLogLikelihood } from './head.ts';
 export { type LanguageModel, languageModel } from './language-model.ts';
 export { norm } from './norm.ts';
 export { checkpointForm, modelTypes, parseConfig } from './parse-config.ts';
+export { withPrefix } from './prefix.ts';
 export { quantizeAs } from './quantize-as.ts';
 export type { QuantizedModel } from './quantized-model.ts';
 export { floatReading, type Part, type Reading, scaleShape, simulatedReading, siteName } from './reading.ts';

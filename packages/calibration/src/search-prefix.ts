@@ -1,0 +1,114 @@
+/**
+ * Looks for the prefix: which tokens, standing before every text, keep ordinary tokens from becoming attention sinks.
+ *
+ * A sink carries a residual hundreds of times larger than other tokens do, and sets the static range of everything it passes. Greedy:
+ * the beginning-of-text token first, then whichever candidate makes the largest residual behind each layer smallest, as long as that
+ * gains something.
+ */
+import { createDecoder, type DecoderConfig, type Weights, withPrefix } from '@mobilequant/core';
+import type { Executor } from '@mobilequant/tracer';
+import { type OnProgress, progressOf } from './progress.ts';
+
+export interface PrefixInput {
+  readonly config: DecoderConfig;
+  readonly weights: Weights;
+  /** Token ids of calibration text. Only the beginning of each sample is looked at: that is where sinks are. */
+  readonly samples: readonly Int32Array[];
+  /** The token that begins a text, if the model has one: tried before all others. */
+  readonly first?: number | undefined;
+  /** Tokens to try after it; by default the most frequent ones of the samples. */
+  readonly candidates?: readonly number[];
+}
+
+export interface PrefixOptions {
+  /** Tokens at most. Default 4. */
+  readonly limit?: number;
+  /** Places in the text that are looked at, and tokens from each. Default 48 and 24. */
+  readonly places?: number;
+  readonly tokens?: number;
+  /** What a token must take off the logarithm of the largest residual, averaged over layers. Default 0.05. */
+  readonly gain?: number;
+  readonly onProgress?: OnProgress;
+}
+
+export interface Prefix {
+  readonly tokens: readonly number[];
+  /** Largest residual behind each layer, without a prefix and with this one, `[layers]`. */
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+}
+
+const CANDIDATES = 12;
+
+/** The best prefix found; none if no token helps. */
+export async function searchPrefix(
+  executor: Executor,
+  { config, weights, samples, first, candidates = frequentTokens(samples, CANDIDATES) }: PrefixInput,
+  { limit = 4, places = 48, tokens = 24, gain = 0.05, onProgress }: PrefixOptions = {},
+): Promise<Prefix> {
+  const texts = beginnings(samples, places, tokens);
+  const progress = progressOf('prefix', 1 + limit * candidates.length, onProgress);
+  const largestBehind = async (prefix: readonly number[]): Promise<number[]> => {
+    const residuals = await largestResiduals(executor, config, weights, prefix, texts);
+    progress.step();
+    return residuals;
+  };
+
+  const before = await largestBehind([]);
+  let best = { tokens: [] as readonly number[], residuals: before };
+  for (let length = 1; length <= limit; length++) {
+    const tried: (typeof best)[] = [];
+    for (const token of length === 1 && first !== undefined ? [first] : candidates) {
+      const prefix = [...best.tokens, token];
+      tried.push({ tokens: prefix, residuals: await largestBehind(prefix) });
+    }
+    const next = tried.reduce((a, b) => (logMean(b.residuals) < logMean(a.residuals) ? b : a));
+    if (logMean(best.residuals) - logMean(next.residuals) < gain) break;
+    best = next;
+  }
+  return { tokens: best.tokens, before, after: best.residuals };
+}
+
+/** The largest |x| behind each layer over all texts, the prefix itself not counted. */
+async function largestResiduals(
+  executor: Executor,
+  config: DecoderConfig,
+  weights: Weights,
+  prefix: readonly number[],
+  texts: readonly Int32Array[],
+): Promise<number[]> {
+  const model = await withPrefix(executor, config, weights, prefix);
+  const decoder = createDecoder(executor, model.config, model.weights);
+  const largest = new Array<number>(config.layers).fill(0);
+  for (const text of texts) {
+    await decoder.hidden(text, (layer, x) => {
+      largest[layer] = x.reduce((max, v) => Math.max(max, Math.abs(v)), largest[layer] as number);
+    });
+  }
+  await decoder.release();
+  return largest;
+}
+
+const logMean = (values: readonly number[]): number => values.reduce((sum, v) => sum + Math.log(v), 0) / values.length;
+
+/** The most frequent tokens, the rarer of two equally frequent ones last by id. */
+export function frequentTokens(samples: readonly Int32Array[], count: number): number[] {
+  const counts = new Map<number, number>();
+  for (const sample of samples) for (const token of sample) counts.set(token, (counts.get(token) ?? 0) + 1);
+  return [...counts]
+    .sort(([a, m], [b, n]) => n - m || a - b)
+    .slice(0, count)
+    .map(([token]) => token);
+}
+
+/** Short texts from places at even distances. */
+function beginnings(samples: readonly Int32Array[], places: number, tokens: number): Int32Array[] {
+  const each = Math.ceil(places / samples.length);
+  return samples
+    .flatMap((sample) => {
+      const step = Math.max(1, Math.floor((sample.length - tokens) / each));
+      return Array.from({ length: each }, (_, i) => sample.subarray(i * step, i * step + tokens));
+    })
+    .filter((text) => text.length === tokens)
+    .slice(0, places);
+}
