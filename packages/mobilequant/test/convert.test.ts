@@ -2,7 +2,13 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openSafetensors, readSafetensors, type TensorSource, writeSafetensors } from '@mobilequant/checkpoint/node';
+import {
+  openCheckpoint,
+  openSafetensors,
+  readSafetensors,
+  type TensorSource,
+  writeSafetensors,
+} from '@mobilequant/checkpoint/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runCommandLine } from '../src/index.ts';
 import { run } from './run.ts';
@@ -113,6 +119,23 @@ describe('what is kept', () => {
     expect(await bytesIn('without', 'model.safetensors')).toEqual(await bytesIn('model', 'model.safetensors'));
     expect(await jsonOf('without', 'tokenizer.json')).toEqual(await jsonOf('model', 'tokenizer.json'));
   });
+});
+
+test('a GGUF file becomes a directory with the tokenizer that it holds', async () => {
+  const gguf = fileURLToPath(new URL('../../checkpoint/test/fixtures/gguf/tiny.gguf', import.meta.url));
+  const { status, reports, out } = await convert(gguf, 'from-gguf', ...CHECK, '--json');
+  expect({ status, reports }).toEqual({ status: 0, reports: '' });
+  expect(JSON.parse(out)).toMatchObject({ dtype: 'float32', exact: true, comparison: { relativeError: 0 } }); // its blocks are quantized
+  const [gone, stayed] = [await openCheckpoint(gguf), await openCheckpoint(at('from-gguf'))];
+  expect(stayed.config).toEqual({ ...gone.config, torch_dtype: 'float32', producer: 'mobilequant' });
+  expect(stayed.files).toContain('tokenizer_config.json');
+  expect(await jsonOf('from-gguf', 'generation_config.json')).toEqual({ bos_token_id: 1, eos_token_id: 2 });
+  const text = 'the cat sat, on 17 mats';
+  expect((await stayed.tokenizer()).encode(text)).toEqual((await gone.tokenizer()).encode(text));
+
+  const half = await convert(gguf, 'half-gguf', '--dtype', 'float16', ...CHECK, '--json');
+  expect(JSON.parse(half.out)).toMatchObject({ dtype: 'float16', exact: false, tolerance: 2e-3 });
+  expect(half.status).toBe(0);
 });
 
 describe('what is compared', () => {

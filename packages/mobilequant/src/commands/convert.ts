@@ -108,7 +108,9 @@ export const convert: Command = command({
     async function textsFrom(file: string): Promise<Int32Array[]> {
       const source = await readTokens([pathFrom(surroundings, file)], () => model.checkpoint.tokenizer());
       const { tokens, windows } = values;
-      return windowsOf(allTokens(source), { tokens, windows });
+      const found = windowsOf(allTokens(source), { tokens, windows });
+      if (found.length < windows) report(`The text has ${found.length} windows of ${tokens} tokens, not ${windows}.`);
+      return found;
     }
 
     async function compare(): Promise<LogitComparison> {

@@ -35,7 +35,7 @@ const options = {
 
 const notes = `N windows of T consecutive tokens, not overlapping, from the start of the text; the first token of each is not scored.
 Word perplexity is that of the whitespace-separated words of the scored text. Signal to noise is that of the first 4 windows.
-DIR is what quantize wrote (all forms), a float model (float), or what export wrote (integer).`;
+DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model (float), or what export wrote (integer).`;
 
 const NOISE_WINDOWS = 4; // enough to tell layers and sites apart
 const WORST_SITES = 12; // shown to people; with --json all
