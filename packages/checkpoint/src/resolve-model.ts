@@ -43,7 +43,7 @@ const REVISION = /^[\w-][\w.-]*(\/[\w-][\w.-]*)*$/;
 const GGUF = /\.gguf$/i;
 const PART_OF_GGUF = /-\d{5}-of-\d{5}\.gguf$/i;
 const COMPANION =
-  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^(merges\.txt|chat_template\.jinja)$/;
+  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|act_dict|default_qcfg)\.json$|^(merges\.txt|chat_template\.jinja)$/;
 
 /** The forms that weights come in, the preferred one first: in one file, or in parts with an index. */
 const FORMS = [
