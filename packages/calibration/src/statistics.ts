@@ -5,26 +5,11 @@
  * per channel in the graph, and the range of the tensor is the range of its channels.
  */
 
-import {
-  block,
-  contextCache,
-  type DecoderConfig,
-  embed,
-  headShapes,
-  layerShapes,
-  logits,
-  type Part,
-  readHead,
-  readLayer,
-  siteName,
-  specsOf,
-  type Tap,
-  type Weights,
-} from '@mobilequant/core';
+import type { DecoderConfig, Weights } from '@mobilequant/core';
 import type { Range } from '@mobilequant/quantizer';
-import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
+import type { Executor, Values } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
-import { type OnProgress, progressOf } from './progress.ts';
+import { type ObserveOptions, observeModel } from './observe.ts';
 
 /** Channel statistics of a matrix site `[tokens, channels]`. */
 export interface ChannelStatistics {
@@ -45,35 +30,21 @@ export type Statistics = ReadonlyMap<string, SiteStatistics>;
 
 const SHIFT_DECAY = 0.99; // the reference's moving average
 
-export interface StatisticsOptions {
-  /** Observe the final norm and the head too. Default true. */
-  readonly head?: boolean;
-  readonly onProgress?: OnProgress;
+export type StatisticsOptions = ObserveOptions;
+
+/** Extremes of a value, in the graph: per channel for matrices, one pair for everything else. */
+export function extremes(x: tf.Tensor): { min: tf.Tensor; max: tf.Tensor } {
+  const axes = x.rank === 2 ? 0 : undefined;
+  return { min: tf.min(x, axes), max: tf.max(x, axes) };
 }
 
-/** A tap that reports extremes: per channel for matrices, one pair for everything else. */
-function observer(report: Record<string, tf.Tensor>): Tap {
-  return {
-    weight: (_, w) => w,
-    activation(site, x) {
-      const axes = x.rank === 2 ? 0 : undefined;
-      report[`${site}:min`] = tf.min(x, axes);
-      report[`${site}:max`] = tf.max(x, axes);
-      return x;
-    },
-  };
-}
-
-class Accumulator {
-  readonly sites = new Map<string, SiteStatistics>();
-
-  add(site: string, low: Float32Array, high: Float32Array): void {
-    const known = this.sites.get(site);
-    const channels = low.length > 1 ? mergeChannels(known?.channels, low, high) : undefined;
-    const min = Math.min(known?.min ?? Infinity, extreme(low, Math.min));
-    const max = Math.max(known?.max ?? -Infinity, extreme(high, Math.max));
-    this.sites.set(site, channels ? { min, max, channels } : { min, max });
-  }
+/** What was known of a site, and what `extremes` gave of one more sample. */
+export function mergeExtremes(known: SiteStatistics | undefined, { min: low, max: high }: Values): SiteStatistics {
+  const [lows, highs] = [low?.data as Float32Array, high?.data as Float32Array];
+  const channels = lows.length > 1 ? mergeChannels(known?.channels, lows, highs) : undefined;
+  const min = Math.min(known?.min ?? Infinity, extreme(lows, Math.min));
+  const max = Math.max(known?.max ?? -Infinity, extreme(highs, Math.max));
+  return channels ? { min, max, channels } : { min, max };
 }
 
 const extreme = (values: Float32Array, pick: (a: number, b: number) => number): number =>
@@ -102,56 +73,23 @@ export async function collectStatistics(
   config: DecoderConfig,
   weights: Weights,
   samples: readonly Int32Array[],
-  { head = true, onProgress }: StatisticsOptions = {},
+  options: StatisticsOptions = {},
 ): Promise<Statistics> {
-  const programs = programCache(executor);
-  const context = contextCache(config);
-  const accumulator = new Accumulator();
-  const collect = (part: Part, results: Values): void => {
-    for (const [name, { data }] of Object.entries(results)) {
-      if (!name.endsWith(':min')) continue;
-      const site = name.slice(0, -':min'.length);
-      accumulator.add(siteName(part, site), data as Float32Array, results[`${site}:max`]?.data as Float32Array);
-    }
-  };
-  const progress = progressOf('statistics', samples.length, onProgress);
-
-  for (const sample of samples) {
-    const tokens = sample.length;
-    let x: Value = await embed(config, weights, sample);
-    for (let layer = 0; layer < config.layers; layer++) {
-      const shapes = layerShapes(weights, layer);
-      const program = await programs.program(
-        `block ${tokens} ${JSON.stringify(shapes)}`,
-        () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens, layer)), ...shapes }),
-        (inputs) => {
-          const report: Record<string, tf.Tensor> = {};
-          const y = block(inputs.x, inputs, inputs, config, { tap: observer(report) }).x;
-          return { y, ...report };
-        },
-      );
-      const results = await program.run({ ...context(tokens, layer), ...(await readLayer(weights, layer)), x });
-      collect(layer, results);
-      x = results.y;
-    }
-    if (head) collect('head', await observeHead(x, tokens));
-    progress.step();
-  }
-  await programs.release();
-  return accumulator.sites;
-
-  async function observeHead(x: Value, tokens: number): Promise<Values> {
-    const program = await programs.program(
-      `head ${tokens}`,
-      () => ({ x: [tokens, config.hidden], ...headShapes(weights) }),
-      (inputs) => {
-        const report: Record<string, tf.Tensor> = {};
-        logits(inputs.x, inputs, config, observer(report));
-        return report;
-      },
-    );
-    return program.run({ x, ...(await readHead(weights)) });
-  }
+  const sites = new Map<string, SiteStatistics>();
+  await observeModel(
+    executor,
+    config,
+    weights,
+    samples,
+    {
+      stage: 'statistics',
+      key: () => '',
+      report: (_, x) => extremes(x),
+      collect: (site, reported) => sites.set(site, mergeExtremes(sites.get(site), reported)),
+    },
+    options,
+  );
+  return sites;
 }
 
 /** The ranges of statistics, as `quantize` takes them. */

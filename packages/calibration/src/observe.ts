@@ -1,0 +1,120 @@
+/**
+ * One pass of the float model over calibration text, layer by layer for each sample, with something to look at at every site.
+ *
+ * What an observer reports of a value is computed in the graph; what it collects is all that is kept of the pass.
+ */
+import {
+  block,
+  contextCache,
+  type DecoderConfig,
+  embed,
+  headShapes,
+  layerShapes,
+  logits,
+  type Part,
+  readHead,
+  readLayer,
+  siteName,
+  specsOf,
+  type Tap,
+  type Weights,
+} from '@mobilequant/core';
+import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
+import type * as tf from '@tensorflow/tfjs';
+import { type OnProgress, progressOf } from './progress.ts';
+
+export interface Observer {
+  /** Named in progress. */
+  readonly stage: string;
+  /** Parts with equal keys report the same of the same sites, and share a graph. */
+  key(part: Part): string;
+  /** What is to be given out of the value at a site (full name), by names of the observer's. */
+  report(site: string, x: tf.Tensor): Readonly<Record<string, tf.Tensor>>;
+  /** Called with it for every site of a sample, in the order of computation. */
+  collect(site: string, reported: Values): void;
+}
+
+export interface ObserveOptions {
+  /** Observe the final norm and the head too. Default true. */
+  readonly head?: boolean;
+  readonly onProgress?: OnProgress;
+}
+
+/** Outputs of a graph are named by the site in its part and the observer's name: `mlp.w2.input:min`. */
+function observingTap(observer: Observer, part: Part, outputs: Record<string, tf.Tensor>): Tap {
+  return {
+    weight: (_, w) => w,
+    activation(site, x) {
+      const reported = Object.entries(observer.report(siteName(part, site), x));
+      for (const [name, tensor] of reported) outputs[`${site}:${name}`] = tensor;
+      return x;
+    },
+  };
+}
+
+/** Gives each site what its graph reported of it. */
+function distribute(observer: Observer, part: Part, results: Values): void {
+  const sites = new Map<string, Record<string, Value>>();
+  for (const [output, value] of Object.entries(results)) {
+    const [site, name] = output.split(':') as [string, string?];
+    if (name === undefined) continue;
+    const reported = sites.get(site) ?? {};
+    reported[name] = value;
+    sites.set(site, reported);
+  }
+  for (const [site, reported] of sites) observer.collect(siteName(part, site), reported);
+}
+
+/**
+ * Runs the float model over samples, behind its prefix if it has one.
+ *
+ * @param samples token ids, each a text of its own; samples of equal length share graphs.
+ */
+export async function observeModel(
+  executor: Executor,
+  config: DecoderConfig,
+  weights: Weights,
+  samples: readonly Int32Array[],
+  observer: Observer,
+  { head = true, onProgress }: ObserveOptions = {},
+): Promise<void> {
+  const programs = programCache(executor);
+  const context = contextCache(config);
+  const progress = progressOf(observer.stage, samples.length, onProgress);
+
+  for (const sample of samples) {
+    const tokens = sample.length;
+    let x: Value = await embed(config, weights, sample);
+    for (let layer = 0; layer < config.layers; layer++) {
+      const shapes = layerShapes(weights, layer);
+      const program = await programs.program(
+        `block ${tokens} ${observer.key(layer)} ${JSON.stringify(shapes)}`,
+        () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens, layer)), ...shapes }),
+        (inputs) => {
+          const outputs: Record<string, tf.Tensor> = {};
+          const tap = observingTap(observer, layer, outputs);
+          return { y: block(inputs.x, inputs, inputs, config, { tap }).x, ...outputs };
+        },
+      );
+      const results = await program.run({ ...context(tokens, layer), ...(await readLayer(weights, layer)), x });
+      distribute(observer, layer, results);
+      x = results.y;
+    }
+    if (head) await observeHead(x, tokens);
+    progress.step();
+  }
+  await programs.release();
+
+  async function observeHead(x: Value, tokens: number): Promise<void> {
+    const program = await programs.program(
+      `head ${tokens} ${observer.key('head')}`,
+      () => ({ x: [tokens, config.hidden], ...headShapes(weights) }),
+      (inputs) => {
+        const outputs: Record<string, tf.Tensor> = {};
+        logits(inputs.x, inputs, config, observingTap(observer, 'head', outputs));
+        return outputs;
+      },
+    );
+    distribute(observer, 'head', await program.run({ x, ...(await readHead(weights)) }));
+  }
+}
