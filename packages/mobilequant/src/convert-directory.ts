@@ -10,8 +10,8 @@ import { checkReplaceable, type StoredFloat, writeCheckpoint } from '@mobilequan
 import { checkpointForm, type QuantizedModel, storedName, unifiedName } from '@mobilequant/core';
 import { checkOutput } from './output-directory.ts';
 import type { Model } from './read-model.ts';
-import { writeReference } from './reference-directory.ts';
 import { chooseStorage, type DTypeChoice, type TypedTensors } from './storage.ts';
+import { writeReference } from './write-reference.ts';
 
 export const TARGET_FORMS = ['huggingface', 'reference'] as const;
 

@@ -47,14 +47,9 @@ export { QuantizedDirectoryError } from './quantized-directory-error.ts';
 // Models and samples
 export { type Model, type ReadModelOptions, readModel } from './read-model.ts';
 export { readRecipe } from './read-recipe.ts';
+export { isReference, readReference } from './read-reference.ts';
 // The reference implementation's form
 export { ReferenceFormError } from './reference-config.ts';
-export {
-  isReference,
-  readReference,
-  type WriteReferenceInput,
-  writeReference,
-} from './reference-directory.ts';
 export {
   allTokens,
   evenSamples,
@@ -66,3 +61,4 @@ export {
   type TokenSource,
 } from './samples.ts';
 export type { DTypeChoice } from './storage.ts';
+export { type WriteReferenceInput, writeReference } from './write-reference.ts';

@@ -32,7 +32,7 @@ import {
   resolveRecipe,
 } from '@mobilequant/quantizer';
 import { QuantizedDirectoryError } from './quantized-directory-error.ts';
-import { isReference, RANGES_FILE, readReference, SETTINGS_FILE } from './reference-directory.ts';
+import { isReference, RANGES_FILE, readReference, SETTINGS_FILE } from './read-reference.ts';
 import { toolVersion } from './version.ts';
 
 /** The file beside `config.json`. */

@@ -137,7 +137,7 @@ describe('from a model to an exported one', () => {
 
 describe('mistakes', () => {
   test.each([
-    [['quantise'], 'expected a command: quantize, evaluate, export, all'],
+    [['quantise'], 'expected a command: quantize, evaluate, export, convert, all'],
     [['quantize', 'model', '--reciep', 'w8a8'], "Unknown option '--reciep'. Options: --recipe"],
     [['quantize', 'model', '--recipe', 'w9a9', '--out', 'x', ...CALIBRATION], 'one of w8a8, w4a8'],
     [['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt'], '--out: expected DIR'],
@@ -201,7 +201,7 @@ describe('mistakes', () => {
 test('help is printed, of the program and of each command', async () => {
   const overview = await mobilequant('--help');
   expect(overview).toMatchObject({ status: 0, reports: '' });
-  for (const name of ['quantize', 'evaluate', 'export', 'all']) {
+  for (const name of ['quantize', 'evaluate', 'export', 'convert', 'all']) {
     expect(overview.out).toContain(`mobilequant ${name} `);
     expect((await mobilequant(name, '--help')).out).toMatch(/--\w+ /);
   }

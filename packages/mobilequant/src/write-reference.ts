@@ -1,46 +1,31 @@
 /**
- * A quantized model in the form in which the reference implementation publishes its own:
- *
- *     config.json, weights   unified names, every switch a key (`model_type: "hfmodel"`)
- *     default_qcfg.json      what is done at each site: the recipe
- *     act_dict.json          the ranges of activations; a weight has that of its values
- *
- * Encodings are in none of these files: they are made of ranges whenever a model is read, as the reference makes them. So what
- * is written here are ranges that make the encodings there are, and weights that reach as far as theirs.
+ * Writes a model in the form in which the reference implementation has its own. Encodings have no place there: what is written are
+ * ranges that make them again, and weights that reach as far as theirs.
  */
-import { join } from 'node:path';
-import { quantizeModel } from '@mobilequant/calibration';
 import {
   type Checkpoint,
   type JsonObject,
   type JsonValue,
-  readJson,
   type StoredFloat,
   writeCheckpoint,
 } from '@mobilequant/checkpoint/node';
 import {
-  checkedWeights,
-  checkpointForm,
   type DecoderConfig,
   decoderTensors,
-  fromCheckpoint,
   headName,
   parseConfig,
   type QuantizedModel,
   type Weights,
 } from '@mobilequant/core';
 import {
-  checkRecipe,
   decoderSites,
   type Encoding,
   type Encodings,
   encodingFromRanges,
   exactRange,
   type Range,
-  type Ranges,
   type ReferenceConfig,
   type ReferenceSiteConfig,
-  rangesFromReference,
   rangesOf,
   recipeFromReferenceConfig,
   referenceConfigFromRecipe,
@@ -48,86 +33,8 @@ import {
   resolveRecipe,
   splitSite,
 } from '@mobilequant/quantizer';
-import { QuantizedDirectoryError } from './quantized-directory-error.ts';
+import { RANGES_FILE, SETTINGS_FILE } from './read-reference.ts';
 import { ReferenceFormError, referenceConfig } from './reference-config.ts';
-
-export const RANGES_FILE = 'act_dict.json';
-export const SETTINGS_FILE = 'default_qcfg.json';
-
-/** Whether a checkpoint is a quantized one in the reference's form. */
-export const isReference = ({ config, files }: Pick<Checkpoint, 'config' | 'files'>): boolean =>
-  config.model_type === 'hfmodel' && files.includes(RANGES_FILE) && files.includes(SETTINGS_FILE);
-
-/**
- * A quantized model as the reference reads it. Every quantized weight is read once, for its range.
- *
- * @throws QuantizedDirectoryError for sites that the decoder does not have, or that have no range; FormatError or RecipeError for
- *   files that are malformed, or settings that cannot be carried out.
- */
-export async function readReference(
-  checkpoint: Checkpoint,
-): Promise<QuantizedModel & { readonly checkpoint: Checkpoint }> {
-  const { directory, config: json } = checkpoint;
-  const config = quantizedConfig(checkpoint);
-  const recipe = await inFile(directory, SETTINGS_FILE, (settings) => recipeFromReferenceConfig(settings, 'reference'));
-  const ranges = await inFile(directory, RANGES_FILE, rangesFromReference);
-  const named = recipe.rules.map(({ site }) => site);
-  checkSites(directory, SETTINGS_FILE, named, decoderSites(config));
-  checkSites(directory, RANGES_FILE, ranges.keys(), decoderSites(config.layers));
-  checkRecipe(recipe, config.layers);
-
-  const used = new Map<string, Range>();
-  for (const { site, spec } of recipe.rules) {
-    if (!spec || splitSite(site).port === 'weight') continue;
-    const range = ranges.get(site) ?? spec.range;
-    if (!range) {
-      const advice = 'Both files must be of the same model.';
-      throw new QuantizedDirectoryError(directory, `a range of '${site}' in ${RANGES_FILE}`, 'none', advice);
-    }
-    used.set(site, range);
-  }
-  const weights = checkedWeights(config, fromCheckpoint(checkpointForm(json), checkpoint.weights));
-  return { ...(await quantizeModel({ config, weights, recipe, ranges: used })).model, checkpoint };
-}
-
-/** What the reference quantizes: norms in L2 form, and the exact GELU for the kinds that it replaces. */
-function quantizedConfig({ directory, config: json, files }: Checkpoint): DecoderConfig {
-  const config = parseConfig(json);
-  const fail = (expected: string, received: string, advice: string): never => {
-    throw new QuantizedDirectoryError(directory, expected, received, advice);
-  };
-  if (json.norm_class === 'skiprms')
-    fail("norm_class 'rmsnorm' or 'layernorm'", "'skiprms'", 'The reference cannot quantize it.');
-  const has = (form: RegExp) => files.some((file) => form.test(file));
-  if (has(/^model.*\.safetensors$/) && has(/^pytorch_model.*\.bin$/)) {
-    const advice = 'The reference reads the .bin, of the smoothed model; move the files of the other one away.';
-    fail('weights of one kind', 'safetensors and .bin', advice);
-  }
-  const replaced = !['gelu_new', 'gelu_fast'].includes(json.hidden_act as string);
-  return {
-    ...config,
-    norm: config.norm === 'epsilon' ? 'l2' : config.norm,
-    activation: config.activation === 'gelu-tanh' && replaced ? 'gelu' : config.activation,
-  };
-}
-
-async function inFile<T>(directory: string, file: string, read: (json: JsonObject) => T): Promise<T> {
-  const json = await readJson(join(directory, file));
-  try {
-    return read(json);
-  } catch (cause) {
-    throw Object.assign(cause as Error, { message: `${join(directory, file)}: ${(cause as Error).message}` });
-  }
-}
-
-function checkSites(directory: string, file: string, given: Iterable<string>, sites: readonly string[]): void {
-  const known = new Set(sites);
-  for (const site of given) {
-    if (known.has(site)) continue;
-    const advice = 'The files must be of the same model; remove it if it does not matter.';
-    throw new QuantizedDirectoryError(directory, `only sites of the decoder in ${file}`, `'${site}'`, advice);
-  }
-}
 
 /** What a model in the reference's form is written from. */
 export interface WriteReferenceInput {
@@ -222,26 +129,25 @@ function clipped(
   name: string,
   site: string,
 ): Float32Array {
-  const own = rangesOf(data, shape, spec.granularity, { site });
-  const made = encodingFromRanges(own, spec, { site }).encoding;
+  const { min, max } = rangesOf(data, shape, spec.granularity, { site });
+  const made = encodingFromRanges({ min, max }, spec, { site }).encoding;
   const length = data.length / scale.length;
-  const result = data.slice();
+  let result = data;
   for (const [g, s] of scale.entries()) {
     const z = zeroPoint[g] as number;
     if (made.scale[g] === s && made.zeroPoint[g] === z) continue;
-    const range = exactRange(spec, s, z, rangeOf(own, g));
+    const range = exactRange(spec, s, z, { min: min[g] as number, max: max[g] as number });
     if (!range || name !== site) {
-      const advice = 'The reference takes it from the weights.';
+      const advice = 'The reference takes it from the weights.'; // and an embedding is looked up too, so it is not clipped
       throw new ReferenceFormError(site, `the scale that its values make, ${made.scale[g]}`, `${s}`, advice);
     }
+    if (result === data) result = data.slice();
     for (let i = g * length; i < (g + 1) * length; i++) {
-      result[i] = Math.min(Math.max(result[i] as number, range.min), range.max);
+      result[i] = Math.min(Math.max(data[i] as number, range.min), range.max);
     }
   }
   return result;
 }
-
-const rangeOf = ({ min, max }: Ranges, g: number): Range => ({ min: min[g] as number, max: max[g] as number });
 
 /** What `QuantizedModel` says beyond a float one, in the reference's two files. */
 function quantizationFiles({ config, recipe, encodings }: QuantizedModel): {
