@@ -35,3 +35,13 @@ test('what no grid can do is refused', () => {
   );
   expect(() => checked({ site: 'lm_head.weight', spec: { ...spec, range: { min: 0, max: 1 } } })).toThrow('no range');
 });
+
+test('a range rule that covers no activation is refused by name', () => {
+  const ranged = (site: string) => checkRecipe({ ...recipes.w8a8, ranges: [{ site, range: { kind: 'mse' } }] }, 2);
+  ranged('*');
+  ranged('model.layers.1.mlp.w2.input');
+  expect(() => ranged('*.down_proj.input')).toThrowErrorMatchingInlineSnapshot(
+    `[RecipeError: recipe 'w8a8', '*.down_proj.input': expected an activation of a decoder with 2 layers, got a range rule that covers none. The range of a weight is that of its values.]`,
+  );
+  expect(() => ranged('*.weight')).toThrow(RecipeError);
+});

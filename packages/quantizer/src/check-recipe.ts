@@ -14,7 +14,7 @@ const EMBEDDING = 'model.embed_tokens.'; // looked up, not multiplied: it stays 
  * Checks a recipe for a decoder of `layers` layers. A site that only other decoders have is no mistake: a recipe serves many.
  *
  * @throws RecipeError for a rule that covers no site of the decoder, or none that is quantized; for an activation that is not quantized
- *   per tensor; and for a weight with a range, since weights bring their own.
+ *   per tensor; for a weight with a range, since weights bring their own; and for a range rule that covers no activation.
  */
 export function checkRecipe(recipe: Recipe, layers: number): void {
   const sites = decoderSites(layers);
@@ -30,6 +30,13 @@ export function checkRecipe(recipe: Recipe, layers: number): void {
   const quantized = sites.filter((site) => !site.startsWith(EMBEDDING));
   const idle = recipe.rules.find(({ site, spec }) => spec && !quantized.some((name) => matchSite(site, name)));
   if (idle) fail(idle.site, 'a site that can be quantized', 'the embedding', 'It stays in float; take the rule out.');
+
+  const activations = sites.filter((site) => splitSite(site).port !== 'weight');
+  const unranged = recipe.ranges?.find(({ site }) => !activations.some((name) => matchSite(site, name)));
+  if (unranged) {
+    const advice = 'The range of a weight is that of its values.';
+    fail(unranged.site, `an activation of a decoder with ${layers} layers`, 'a range rule that covers none', advice);
+  }
 
   const resolve = resolveRecipe(recipe);
   for (const site of quantized) {

@@ -50,8 +50,15 @@ export { dequantize, type QuantizeOptions, quantize, type SignedLevels, type Uns
 
 export { checkRecipe } from './check-recipe.ts';
 export { matchSite } from './match-site.ts';
-export { describeRecipe, describeSpec, parseRecipe, type RecipeJson, recipeToJson } from './parse-recipe.ts';
-export type { Recipe, ResolveSite, Rule } from './recipe.ts';
+export {
+  describeRecipe,
+  describeSpec,
+  parseRecipe,
+  type RangeRuleJson,
+  type RecipeJson,
+  recipeToJson,
+} from './parse-recipe.ts';
+export type { RangeRule, Recipe, ResolveSite, Rule, SiteRangeRule } from './recipe.ts';
 export { gateOutput16, type RecipeName, recipeByName, recipes, softmaxInput8, softmaxOutput8 } from './recipes.ts';
 export { resolveRecipe, unusedRules, withRules } from './resolve-recipe.ts';
 export { type DecoderShape, decoderSites, layerSites, type Port, ports, splitSite } from './sites.ts';

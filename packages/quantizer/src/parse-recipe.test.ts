@@ -44,6 +44,36 @@ test.each(Object.values(recipes))('$name goes through JSON unchanged', (recipe) 
   expect(parseRecipe(JSON.parse(JSON.stringify(recipeToJson(recipe))))).toEqual(recipe);
 });
 
+test('range rules go through JSON unchanged, and read as text', () => {
+  const file = {
+    name: 'mine',
+    rules: [{ site: '*.w1.output', spec: { bits: 8 } }],
+    ranges: [
+      { site: '*', range: 'minmax' },
+      { site: '*', maxBits: 8, range: { percentile: 99.99 } },
+      { site: '*.w1.output', range: 'mse' },
+    ],
+    conventions: 'exact',
+  };
+  const recipe = parseRecipe(file);
+  expect(recipe.ranges).toEqual([
+    { site: '*', range: { kind: 'minmax' } },
+    { site: '*', maxBits: 8, range: { kind: 'percentile', percent: 99.99 } },
+    { site: '*.w1.output', range: { kind: 'mse' } },
+  ]);
+  expect(recipeToJson(recipe)).toEqual(file);
+  expect(parseRecipe(JSON.parse(JSON.stringify(recipeToJson(recipe))))).toEqual(recipe);
+  expect(parseRecipe({ name: 'none', rules: [], ranges: [] })).not.toHaveProperty('ranges');
+  expect(describeRecipe(recipe)).toMatchInlineSnapshot(`
+    "mine
+    conventions: exact
+    *.w1.output  8 bit asymmetric per tensor
+    *            range by minmax
+    *            range by percentile 99.99, up to 8 bit
+    *.w1.output  range by mse"
+  `);
+});
+
 describe('a fault is said with its place', () => {
   const rule = (spec: unknown) => ({
     name: 'mine',
@@ -52,6 +82,7 @@ describe('a fault is said with its place', () => {
       { site: 'b', spec },
     ],
   });
+  const ranged = (range: unknown) => ({ name: 'mine', rules: [], ranges: [range] });
   const messageOf = (json: unknown) => {
     try {
       parseRecipe(json);
@@ -85,6 +116,15 @@ describe('a fault is said with its place', () => {
         rule({ bits: 8, range: [1, 0] }),
         rule({ bits: 8, range: [0] }),
         rule({ bits: 8, range: [0, null] }),
+        ranged({ range: 'minmax' }),
+        ranged({ site: 'a' }),
+        ranged({ site: 'a', range: 'max' }),
+        ranged({ site: 'a', range: { percent: 99 } }),
+        ranged({ site: 'a', range: { percentile: 50 } }),
+        ranged({ site: 'a', range: { percentile: '99' } }),
+        ranged({ site: 'a', maxBits: 17, range: 'mse' }),
+        ranged({ site: 'a', bits: 8, range: 'mse' }),
+        { name: 'mine', rules: [], ranges: {} },
       ].map(messageOf),
     ).toMatchInlineSnapshot(`
       [
@@ -92,7 +132,7 @@ describe('a fault is said with its place', () => {
         "recipe: expected an object, got null.",
         "recipe.name: expected a text that is not empty, got nothing.",
         "recipe.name: expected a text that is not empty, got "".",
-        "recipe: expected only the keys name, description, extends, rules, conventions, got "rule". Remove or correct it.",
+        "recipe: expected only the keys name, description, extends, rules, ranges, conventions, got "rule". Remove or correct it.",
         "recipe.rules: expected an array, got nothing.",
         "recipe: expected one of w8a8, w4a8, paper-w8a8, paper-w4a8, paper-w4a8-sym, got "w2a8". Any other recipe is a JSON file that says what it extends.",
         "recipe.conventions: expected one of "exact", "reference", got "loose".",
@@ -110,6 +150,15 @@ describe('a fault is said with its place', () => {
         "recipe.rules[1].spec.range: expected min ≤ max, got [1,0]. Swap the two.",
         "recipe.rules[1].spec.range: expected [min, max], got [0].",
         "recipe.rules[1].spec.range[1]: expected a finite number, got null.",
+        "recipe.ranges[0].site: expected a text that is not empty, got nothing.",
+        "recipe.ranges[0].range: expected "minmax", "mse" or {"percentile": percent}, got nothing.",
+        "recipe.ranges[0].range: expected "minmax", "mse" or {"percentile": percent}, got "max".",
+        "recipe.ranges[0].range: expected only the keys percentile, got "percent". Remove or correct it.",
+        "recipe.ranges[0].range.percentile: expected above 50, up to 100, got 50.",
+        "recipe.ranges[0].range.percentile: expected a finite number, got "99".",
+        "recipe.ranges[0].maxBits: expected an integer from 2 to 16, got 17.",
+        "recipe.ranges[0]: expected only the keys site, maxBits, range, got "bits". Remove or correct it.",
+        "recipe.ranges: expected an array, got {}.",
       ]
     `);
   });
