@@ -1,6 +1,8 @@
 /** Finds the best equivalent model: statistics, SmoothQuant, LET, LWC, LRL, OmniQuant, MobileQuant. */
 
 export { type AdamW, type AdamWOptions, type AdamWState, adamW, type Tree } from './adamw.ts';
+export { foldNorms, type Model, TransformError } from './fold-norms.ts';
+export { hadamard } from './hadamard.ts';
 export {
   type FusedLayer,
   type Gradients,
@@ -59,6 +61,8 @@ export {
   quantizeModel,
   withKnownRanges,
 } from './quantize-model.ts';
+export { randomRotation } from './random-rotation.ts';
+export { type RotateOptions, rotate, rotateHeads, rotateResidual } from './rotations.ts';
 export { type LearningRate, learningRateAt } from './schedule.ts';
 export {
   frequentTokens,
