@@ -23,7 +23,7 @@ export interface PrefixInput {
 export interface PrefixOptions {
   /** Tokens at most. Default 4. */
   readonly limit?: number;
-  /** Places in the text that are looked at, and tokens from each. Default 48 and 24. */
+  /** Places in the text that are looked at, and tokens from each. Default 32 and 16. */
   readonly places?: number;
   readonly tokens?: number;
   /** What a token must take off the logarithm of the largest residual, averaged over layers. Default 0.05. */
@@ -44,7 +44,7 @@ const CANDIDATES = 12;
 export async function searchPrefix(
   executor: Executor,
   { config, weights, samples, first, candidates = frequentTokens(samples, CANDIDATES) }: PrefixInput,
-  { limit = 4, places = 48, tokens = 24, gain = 0.05, onProgress }: PrefixOptions = {},
+  { limit = 4, places = 32, tokens = 16, gain = 0.05, onProgress }: PrefixOptions = {},
 ): Promise<Prefix> {
   const texts = beginnings(samples, places, tokens);
   const progress = progressOf('prefix', 1 + limit * candidates.length, onProgress);

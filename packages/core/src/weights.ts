@@ -18,17 +18,30 @@ export interface Weights {
   readRows(name: string, rows: ArrayLike<number>): Promise<Float32Array>;
 }
 
-/** Keeps every tensor that was read: one copy of the weights in memory, shared by all that read through it. */
-export function cachedWeights(weights: Weights): Weights {
+/** Bytes that a cache keeps at most: models up to 560 million weights, and half of one of a billion. */
+const CACHE_BYTES = 2.25e9;
+
+/**
+ * Keeps the tensors that were read, up to so many bytes: one copy in memory, shared by all that read through it. Those beyond are read
+ * again each time, so that a large model is slower instead of too large.
+ */
+export function cachedWeights(weights: Weights, bytes: number = CACHE_BYTES): Weights {
   const tensors = new Map<string, Promise<Float32Array>>();
+  let left = bytes;
   return {
     names: () => weights.names(),
     has: (name) => weights.has(name),
     shape: (name) => weights.shape(name),
     readRows: (name, rows) => weights.readRows(name, rows),
     read(name) {
-      let tensor = tensors.get(name);
-      if (!tensor) tensors.set(name, (tensor = weights.read(name)));
+      const known = tensors.get(name);
+      if (known) return known;
+      const tensor = weights.read(name);
+      const size = weights.shape(name).reduce((product, d) => product * d, 4);
+      if (size <= left) {
+        left -= size;
+        tensors.set(name, tensor);
+      }
       return tensor;
     },
   };
