@@ -96,10 +96,17 @@ async function writtenWeights(
   { weights, encodings }: WriteReferenceInput['model'],
 ): Promise<Pick<Weights, 'names' | 'shape' | 'read'>> {
   const shapes = new Map<string, readonly number[]>();
+  const known = new Set<string>();
   for (const { name, shape, optional } of decoderTensors(said)) {
+    known.add(name);
     if (!weights.has(name) && optional) continue;
     if (optional && name.endsWith('.bias')) await checkZero(name, weights);
     else shapes.set(name, shape);
+  }
+  const other = weights.names().find((name) => !known.has(name));
+  if (other !== undefined) {
+    const advice = 'The reference implementation would leave it out.';
+    throw new ReferenceFormError(other, 'only tensors of its decoder', `'${other}'`, advice);
   }
   return {
     names: () => [...shapes.keys()],

@@ -241,6 +241,36 @@ describe('what is refused', () => {
     expect(await readdir(directory)).not.toContain('never');
   });
 
+  test('a bias of a root-mean-square norm, and a tensor that the reference does not know', async () => {
+    const { checkpoint: from, ...model } = await readQuantized(at('llama'));
+    const extended = (name: string, value: number): QuantizedModel => ({
+      ...model,
+      weights: {
+        ...model.weights,
+        names: () => [...model.weights.names(), name],
+        has: (other) => other === name || model.weights.has(other),
+        shape: (other) => (other === name ? [32] : model.weights.shape(other)),
+        read: async (other) => (other === name ? new Float32Array(32).fill(value) : model.weights.read(other)),
+      },
+    });
+    const write = (name: string, value: number) =>
+      writeReference(at('never'), { model: extended(name, value), from, dtype: 'float32' });
+    const norm = 'model.layers.0.input_layernorm.bias';
+    await expect(write(norm, 0.5)).rejects.toThrow(`reference form, ${norm}`);
+    await expect(write('model.layers.0.self_attn.sinks', 0)).rejects.toThrow('sinks');
+    expect(await readdir(directory)).not.toContain('never');
+    await writeReference(at('zero'), { model: extended(norm, 0), from, dtype: 'float32' });
+    expect(plain((await readQuantized(at('zero'))).encodings)).toEqual(plain(model.encodings));
+    await writeReference(at('o-bias'), {
+      model: extended('model.layers.0.self_attn.o_proj.bias', 0.5),
+      from,
+      dtype: 'float32',
+    });
+    const biased = await readQuantized(at('o-bias')); // its group has them too, of zeros
+    expect(biased.weights.has('model.layers.1.self_attn.q_proj.bias')).toBe(true);
+    expect(await logitsOf(biased)).toEqual(await logitsOf(extended('model.layers.0.self_attn.o_proj.bias', 0.5)));
+  });
+
   test('a 16-bit type for a quantized model, whose ranges it would change', async () => {
     const args = ['convert', 'llama', '--to', 'reference', '--dtype', 'float16', '--out', 'never'];
     expect(await mobilequant(...args)).toMatchObject({ status: 2, reports: expect.stringContaining('--dtype') });
