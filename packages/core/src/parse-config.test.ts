@@ -56,6 +56,12 @@ describe('parseConfig', () => {
     });
   });
 
+  test('reads the prefix of a model that was written here', () => {
+    expect(parseConfig({ ...llama, mobilequant: { prefix: [1, 5] } }).prefix).toEqual([1, 5]);
+    expect(parseConfig(llama).prefix).toEqual([]);
+    expect(messageOf({ ...llama, mobilequant: { prefix: [128] } })).toContain('token ids below 128');
+  });
+
   test('as many key heads as query heads when none are given', () => {
     const { num_key_value_heads: _, ...plain } = llama;
     expect(parseConfig(plain).kvHeads).toBe(4);

@@ -41,7 +41,7 @@ const IRRELEVANT = new Set([
 // biome-ignore format: a list
 const COMMON = [
   'vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads', 'num_key_value_heads', 'head_dim',
-  'max_position_embeddings', 'rope_theta', 'rope_scaling', 'rope_parameters', 'tie_word_embeddings',
+  'max_position_embeddings', 'rope_theta', 'rope_scaling', 'rope_parameters', 'tie_word_embeddings', 'mobilequant',
 ];
 
 const FIXED: Readonly<Record<string, readonly unknown[]>> = {
@@ -319,6 +319,7 @@ export function parseConfig(json: unknown): DecoderConfig {
     maxPositions: read.count('max_position_embeddings', defaults.maxPositions ?? 2048),
     tiedEmbeddings: read.flag('tie_word_embeddings', defaults.tied ?? false),
     rope: globalRope(read, defaults.theta ?? 10000),
+    prefix: prefixOf(read),
     ...architecture.switches(read, sizes),
   });
   if (!architecture.keys.includes('partial_rotary_factor')) checkWholeHeadTurns(read);
@@ -370,6 +371,15 @@ function checkKeys(config: ConfigJson, { keys, fixed }: Architecture): void {
       throw new ConfigError(key, 'a key that is understood', value, advice);
     }
   }
+}
+
+/** The prefix of a model that was written here; Hugging Face's configs have no place for it. */
+function prefixOf(read: ConfigReader): readonly number[] {
+  const prefix = read.inside('mobilequant')?.json['prefix'] ?? [];
+  const vocab = read.count('vocab_size');
+  const isToken = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocab;
+  if (Array.isArray(prefix) && prefix.every(isToken)) return prefix;
+  throw new ConfigError('mobilequant.prefix', `token ids below ${vocab}`, prefix);
 }
 
 const cap = (key: 'scoreCap' | 'logitCap', value: number | undefined): Partial<DecoderConfig> =>

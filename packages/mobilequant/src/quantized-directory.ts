@@ -71,6 +71,7 @@ export async function writeQuantized(
   from: Pick<Checkpoint, 'directory' | 'config'> & Partial<Pick<Checkpoint, 'companions'>>,
   { source, method, options, widened }: Provenance,
 ): Promise<void> {
+  const { prefix } = model.config;
   const quantization = {
     format: FORMAT,
     tool: { name: 'mobilequant', version: toolVersion() },
@@ -87,7 +88,10 @@ export async function writeQuantized(
     from,
     weights: toCheckpoint(checkpointForm(from.config), model.weights),
     dtype: 'float32',
-    config: { tie_word_embeddings: !model.weights.has('lm_head.weight') },
+    config: {
+      tie_word_embeddings: !model.weights.has('lm_head.weight'),
+      mobilequant: prefix.length > 0 ? { prefix } : undefined,
+    },
     json: { [QUANTIZATION_FILE]: quantization as unknown as JsonValue },
   });
 }
