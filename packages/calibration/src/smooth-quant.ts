@@ -66,7 +66,7 @@ function channelScales(activation: Float32Array, weight: Float32Array, alpha: nu
 }
 
 /** max_i |W_ij| over all the modules, `[in]`. */
-function columnMaxima(modules: readonly string[], tensors: Values): Float32Array {
+export function columnMaxima(modules: readonly string[], tensors: Values): Float32Array {
   const matrices = modules.map((module) => tensors[`${module}.weight`] as Values[string]);
   const columns = matrices[0]?.shape[1] as number;
   const maxima = new Float32Array(columns);

@@ -74,7 +74,7 @@ export function scaledWeights(
 ): Weights {
   const programs = programCache(executor);
   return viewWeights(weights, async (layer, tensors) => {
-    const scales = valuesOf(await scalesOf(layer, tensors));
+    const scales = scaleValues(await scalesOf(layer, tensors));
     const specs = specsOf({ ...tensors, ...scales });
     const program = await programs.program(
       JSON.stringify(specs),
@@ -85,7 +85,8 @@ export function scaledWeights(
   });
 }
 
-const valuesOf = (scales: LayerScales): Values =>
+/** Scales as inputs of a graph: `scale.qkv`, …. */
+export const scaleValues = (scales: LayerScales): Values =>
   Object.fromEntries(
     Object.entries<Float32Array>({ ...scales }).map(([pair, data]) => [
       `scale.${pair}`,
@@ -98,20 +99,26 @@ const OUT = 'new:'; // outputs of a graph need names of their own
 const unprefixed = (values: Values): Values =>
   Object.fromEntries(Object.entries(values).map(([name, v]) => [name.slice(OUT.length), v]));
 
-/** The tensors that the scales change, under names of their own. */
-function scaled(inputs: TracedInputs, names: readonly string[], config: DecoderConfig): Record<string, tf.Tensor> {
+/** The transformation that such inputs stand for. */
+export function scaleTransform(inputs: TracedInputs): LayerTransform {
   const scale = (pair: keyof LayerScales): ChannelScale | undefined => {
     const tensor = inputs[`scale.${pair}`];
     return tensor && { scale: tensor };
   };
-  const transform: LayerTransform = {
+  return {
     qkv: scale('qkv'),
     fc1: scale('fc1'),
     out: scale('out'),
     fc2: scale('fc2'),
     qkt: scale('qkt')?.scale,
   };
+}
+
+/** The tensors that the scales change, under names of their own. */
+function scaled(inputs: TracedInputs, names: readonly string[], config: DecoderConfig): Record<string, tf.Tensor> {
   const weights = Object.fromEntries(names.map((name) => [name, inputs[name] as tf.Tensor]));
-  const changed = Object.entries(applyTransform(weights, transform, config)).filter(([name, w]) => w !== weights[name]);
+  const changed = Object.entries(applyTransform(weights, scaleTransform(inputs), config)).filter(
+    ([name, w]) => w !== weights[name],
+  );
   return Object.fromEntries(changed.map(([name, w]) => [OUT + name, w]));
 }

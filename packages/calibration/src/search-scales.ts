@@ -1,0 +1,198 @@
+/**
+ * Channel scales that are searched, layer by layer: for each pair the candidate with which the layer, quantized as the recipe says, comes
+ * closest to its float output on calibration text.
+ *
+ *     error = mean over tokens of ‖simulated - float‖² / ‖residual‖²       so that the few tokens with huge residuals do not decide
+ *
+ * A layer's inputs are the float model's. Pairs are searched one after another (norm → q, k, v; norm → w1, w3; v → o; w3 → w2; q ↔ k)
+ * with what was chosen kept, each measured on the part of the layer that it changes, with every quantizer of that part in it: scales chosen
+ * by the input of w2 alone ruin the output of w3. Leaving a pair as it is is always a candidate.
+ *
+ * The float layer is observed once. A scale moves the range of a few sites, and the new ranges follow from their channels' outermost
+ * values, so a candidate costs one run of a part on some of the tokens. Weights, scales and ranges are inputs: one graph serves all
+ * candidates of all layers of a shape.
+ */
+import { type DecoderConfig, embed, readLayer, type Weights } from '@mobilequant/core';
+import { encodingFromRange, layerSites, type QuantizerSpec, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
+import type { Executor, Value, Values } from '@mobilequant/tracer';
+import { availablePairs, type Pair } from './learnables.ts';
+import { type LayerObservation, layerObserver } from './observe-layer.ts';
+import { partErrors, partOf, tokensOf } from './part-error.ts';
+import { type OnProgress, progressOf } from './progress.ts';
+import {
+  candidateScale,
+  channelFactors,
+  type Exponents,
+  type Measures,
+  measuredSites,
+  measuresOf,
+  scaledSites,
+} from './scale-candidates.ts';
+import { type LayerScales, scaledWeights, scaleValues } from './transformed-weights.ts';
+
+export interface SearchScalesInput {
+  /** In the form that is quantized (see `quantizedForm`). */
+  readonly config: DecoderConfig;
+  readonly weights: Weights;
+  readonly recipe: Recipe;
+  /** Token ids, each a text of its own: a few thousand in all. */
+  readonly samples: readonly Int32Array[];
+}
+
+export interface SearchScalesOptions {
+  /** The pairs to scale, where the decoder has them. Default all. */
+  readonly pairs?: readonly Pair[];
+  /** For the norms: α in `max|x|^α / max|W|^(1-α)`. */
+  readonly alphas?: readonly number[];
+  /** For the other pairs: (a, b) in `f^a · g^b`; see `scale-candidates.ts`. */
+  readonly exponents?: readonly Exponents[];
+  /**
+   * The share of an activation's values that each end of its range covers: 1 (default) is min-max, 0.99999 cuts off one value in 100,000
+   * on either side. Scores and probabilities are always min-max.
+   */
+  readonly coverage?: (site: string, spec: QuantizerSpec) => number;
+  /** How many tokens candidates are compared on, at most (attention: whole samples, at least one). Ranges come from all. Default 1024. */
+  readonly tokens?: number;
+  readonly onProgress?: OnProgress;
+}
+
+/** What a search came to for one pair of a layer. */
+export interface ScaleChoice {
+  /** (0, 0) leaves the pair as it is; (α, 1 - α) for the norms. */
+  readonly exponents: Exponents;
+  /** The error of the part of the layer behind the pair, with what was chosen. */
+  readonly error: number;
+  /** The error of leaving it as it is. */
+  readonly unscaled: number;
+}
+
+export interface SearchedLayer {
+  readonly scales: LayerScales;
+  readonly choices: Readonly<Partial<Record<Pair, ScaleChoice>>>;
+}
+
+export interface SearchedScales {
+  /** The scaled weights: the same float function. A layer is transformed when it is read. */
+  readonly weights: Weights;
+  /** One entry a layer. */
+  readonly chosen: readonly SearchedLayer[];
+}
+
+/** In the order in which they are searched. */
+const PAIRS: readonly Pair[] = ['qkv', 'fc1', 'out', 'fc2', 'qkt'];
+const ALPHAS: readonly number[] = [0.5, 0.6, 0.7, 0.8, 0.9, 1];
+// biome-ignore format: a grid
+const EXPONENTS: readonly Exponents[] = [
+  [0, 0.5], [0, 0.75], [0, 1], [0.25, 0.25], [0.25, 0.5], [0.25, 0.75], [0.5, 0], [0.5, 0.25], [0.5, 0.5], [0.75, 0.25],
+];
+const UNSCALED: Exponents = [0, 0];
+
+/**
+ * Searches the scales of every layer.
+ *
+ * @throws RangeError without samples.
+ */
+export async function searchScales(
+  executor: Executor,
+  { config, weights, recipe, samples }: SearchScalesInput,
+  options: SearchScalesOptions = {},
+): Promise<SearchedScales> {
+  const { pairs = PAIRS, alphas = ALPHAS, exponents = EXPONENTS, coverage = () => 1, onProgress } = options;
+  const { tokens: budget = 1024 } = options;
+  if (samples.length === 0) throw new RangeError('searchScales: expected at least one sample, got none.');
+
+  const available = availablePairs(pairs, config, 'exact');
+  const searched = PAIRS.filter((pair) => available.includes(pair));
+  const candidates = (pair: Pair): readonly Exponents[] => {
+    const isNorm = pair === 'qkv' || pair === 'fc1';
+    return [UNSCALED, ...(isNorm ? alphas.map((alpha): Exponents => [alpha, 1 - alpha]) : exponents)];
+  };
+  const resolveSite = resolveRecipe(recipe);
+  const resolve = (layer: number, site: string) => resolveSite(`model.layers.${layer}.${site}`);
+  const parts = new Map(searched.map((pair) => [pair, partOf(pair, config)]));
+  const observer = layerObserver(executor, {
+    config,
+    weights,
+    resolve,
+    coverage,
+    kept: new Set([...parts.values()].flatMap(({ input, outputs }) => [input, ...outputs])),
+    channels: new Set(
+      searched.flatMap((pair) => [...measuredSites(pair, config), ...scaledSites(pair, config).keys()]),
+    ),
+  });
+  const errors = partErrors(executor, { config, weights, recipe, resolve });
+
+  const searchLayer = async (layer: number, tensors: Values, observed: LayerObservation): Promise<SearchedLayer> => {
+    const measures = new Map(searched.map((pair) => [pair, measuresOf(pair, observed.absMax, tensors, config)]));
+    const unscaled = Object.fromEntries([...measures].map(([pair, { f }]) => [pair, f.map(() => 1)]));
+    const choices: Partial<Record<Pair, ScaleChoice>> = {};
+    let scales: LayerScales = {};
+    let encodings = encodingsOf(layer, observed);
+    for (const [pair, part] of parts) {
+      const tokens = tokensOf(part, observed, budget);
+      const tried: (Candidate & { readonly error: number })[] = [];
+      for (const exponents of candidates(pair)) {
+        const scale = candidateScale(measures.get(pair) as Measures, exponents);
+        const candidate: Candidate = scale
+          ? {
+              exponents,
+              scales: { ...scales, [pair]: scale },
+              encodings: { ...encodings, ...encodingsOf(layer, observed, { pair, scale }) },
+            }
+          : { exponents, scales, encodings };
+        const given = scaleValues({ ...unscaled, ...candidate.scales });
+        const error = await errors.error(layer, part, tokens, { ...tensors, ...given, ...candidate.encodings });
+        tried.push({ ...candidate, error });
+      }
+      const best = tried.reduce((a, b) => (b.error < a.error ? b : a));
+      choices[pair] = { exponents: best.exponents, error: best.error, unscaled: tried[0]?.error as number };
+      ({ scales, encodings } = best);
+    }
+    return { scales, choices };
+  };
+
+  /** Scale and zero point of a layer's quantized activations; or of those that a pair's scale moves, when it has moved them. */
+  function encodingsOf(
+    layer: number,
+    observed: LayerObservation,
+    moved?: { readonly pair: Pair; readonly scale: Float32Array },
+  ): Values {
+    const signs = moved && scaledSites(moved.pair, config);
+    const entries = [...(signs?.keys() ?? layerSites(config))].flatMap((site): [string, Value][] => {
+      const spec = isActivation(site) ? resolve(layer, site) : undefined;
+      if (!spec) return [];
+      const factors =
+        moved &&
+        ((channels: number) => channelFactors(moved.pair, moved.scale, signs?.get(site) as 1 | -1, channels, config));
+      const { encoding } = encodingFromRange(spec.range ?? observed.range(site, factors), spec, { site });
+      return [
+        [`${site}.scale`, { data: encoding.scale, shape: [] }],
+        [`${site}.offset`, { data: Float32Array.from(encoding.zeroPoint), shape: [] }],
+      ];
+    });
+    return Object.fromEntries(entries);
+  }
+
+  const progress = progressOf('scales', config.layers, onProgress);
+  const chosen: SearchedLayer[] = [];
+  let texts: readonly Value[] = await Promise.all(samples.map((sample) => embed(config, weights, sample)));
+  for (let layer = 0; layer < config.layers; layer++) {
+    const tensors = await readLayer(weights, layer);
+    const observed = await observer.observe(layer, tensors, texts);
+    chosen.push(await searchLayer(layer, tensors, observed));
+    texts = observed.outputs;
+    progress.step();
+  }
+  await observer.release();
+  await errors.release();
+  return { weights: scaledWeights(executor, config, weights, (layer) => chosen[layer]?.scales ?? {}), chosen };
+}
+
+/** What a pair could become: scales and activation encodings of the layer, what was chosen before included. */
+interface Candidate {
+  readonly exponents: Exponents;
+  readonly scales: LayerScales;
+  readonly encodings: Values;
+}
+
+const isActivation = (site: string): boolean => !site.endsWith('.weight');
