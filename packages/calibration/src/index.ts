@@ -63,6 +63,7 @@ export {
 } from './quantize-model.ts';
 export { randomRotation } from './random-rotation.ts';
 export { type RotateOptions, rotate, rotateHeads, rotateResidual } from './rotations.ts';
+export type { Exponents } from './scale-candidates.ts';
 export { type LearningRate, learningRateAt } from './schedule.ts';
 export {
   frequentTokens,
@@ -71,6 +72,14 @@ export {
   type PrefixOptions,
   searchPrefix,
 } from './search-prefix.ts';
+export {
+  type ScaleChoice,
+  type SearchedLayer,
+  type SearchedScales,
+  type SearchScalesInput,
+  type SearchScalesOptions,
+  searchScales,
+} from './search-scales.ts';
 export { type SmoothQuantOptions, smooth } from './smooth-quant.ts';
 export {
   type ChannelStatistics,
