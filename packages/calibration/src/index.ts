@@ -97,3 +97,6 @@ export {
   type TransformOptions,
 } from './transform.ts';
 export { type LayerScales, scaledWeights, type TransformLayer, viewWeights } from './transformed-weights.ts';
+export { type Tuned, type TuningEvaluation, type TuningInput, type TuningOptions, tune, tuningRate } from './tuning.ts';
+export type { TuningTargets } from './tuning-parameters.ts';
+export type { FloatModel } from './tuning-programs.ts';

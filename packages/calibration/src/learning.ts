@@ -183,7 +183,7 @@ export function startSession(
 }
 
 /** Copies stored values over the current ones. */
-function restore(current: Tree, stored: Tree): void {
+export function restore(current: Tree, stored: Tree): void {
   for (const [name, values] of Object.entries(current)) {
     const known = stored[name];
     if (known?.length !== values.length)
@@ -224,7 +224,7 @@ function fingerprintOf(
   { config, recipe, ranges, samples }: LearningInput,
   { epochs, targets, rates, warmUp, extraLoss }: LearningOptions,
 ): string {
-  const text = JSON.stringify([
+  const facts = [
     config,
     recipe,
     [...ranges],
@@ -234,11 +234,17 @@ function fingerprintOf(
     warmUp ?? 0,
     extraLoss ?? false,
     samples.map((s) => [...s]),
-  ]);
+  ];
+  return `${method} ${recipe.name} ${epochs}x${samples.length} ${hashOf(facts)}`;
+}
+
+/** 16 digits that tell values apart. */
+export function hashOf(value: unknown): string {
+  const text = JSON.stringify(value);
   let [a, b] = [0x811c9dc5, 0x1000193];
   for (let i = 0; i < text.length; i++) {
     a = Math.imul(a ^ text.charCodeAt(i), 0x01000193) >>> 0;
     b = Math.imul(b ^ text.charCodeAt(i), 0x5bd1e995) >>> 0;
   }
-  return `${method} ${recipe.name} ${epochs}x${samples.length} ${a.toString(16).padStart(8, '0')}${b.toString(16).padStart(8, '0')}`;
+  return a.toString(16).padStart(8, '0') + b.toString(16).padStart(8, '0');
 }

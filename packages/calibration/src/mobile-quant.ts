@@ -99,9 +99,9 @@ export async function endToEndGradients(
 }
 
 /** The float model's last hidden state of a sample, `[tokens, hidden]`. */
-function floatTargets(
+export function floatTargets(
   decoder: Decoder,
-  { config, samples }: LearningInput,
+  { config, samples }: Pick<LearningInput, 'config' | 'samples'>,
 ): (sample: Int32Array) => Promise<Float32Array> {
   const bytes = samples.reduce((sum, sample) => sum + sample.length * config.hidden * 4, 0);
   if (bytes > TARGET_BYTES) return (sample) => decoder.hidden(sample);
