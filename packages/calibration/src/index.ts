@@ -12,6 +12,12 @@ export {
   layerPrograms,
 } from './layer-programs.ts';
 export {
+  type LearnedRotation,
+  type LearnRotationOptions,
+  learnRotation,
+  type RotationInput,
+} from './learn-rotation.ts';
+export {
   availablePairs,
   type Conventions,
   initialLearnables,

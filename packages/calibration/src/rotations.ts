@@ -57,13 +57,7 @@ export function rotateResidual(
   weights: Weights,
   rotation: Float32Array,
 ): Model {
-  if (config.outputNorms)
-    throw new TransformError(
-      'rotateResidual',
-      'no norms behind attention and MLP',
-      'a model that has them, whose weights belong to channels of the residual stream',
-      'Rotate its heads only.',
-    );
+  checkResidual(config);
   const folded = foldNorms(config, weights);
   const { hidden } = config;
   const multiply = multiplier(executor);
@@ -91,6 +85,17 @@ export function rotateResidual(
     }
   }
   return { config: folded.config, weights: deriveWeights(folded.weights, derived) };
+}
+
+/** @throws TransformError for a model whose residual stream cannot be rotated. */
+export function checkResidual({ outputNorms }: DecoderConfig): void {
+  if (!outputNorms) return;
+  throw new TransformError(
+    'rotateResidual',
+    'no norms behind attention and MLP',
+    'a model that has them, whose weights belong to channels of the residual stream',
+    'Rotate its heads only.',
+  );
 }
 
 /**
