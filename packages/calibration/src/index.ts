@@ -1,8 +1,12 @@
 /** Finds the best equivalent model: statistics, SmoothQuant, LET, LWC, LRL, OmniQuant, MobileQuant. */
 
 export { type AdamW, type AdamWOptions, type AdamWState, adamW, type Tree } from './adamw.ts';
+export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
+export { clipByError } from './clip-by-error.ts';
 export { foldNorms, type Model, TransformError } from './fold-norms.ts';
+export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';
+export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf } from './hessian.ts';
 export {
   type FusedLayer,
   type Gradients,
@@ -69,6 +73,7 @@ export {
 } from './quantize-model.ts';
 export { randomRotation } from './random-rotation.ts';
 export { type RotateOptions, rotate, rotateHeads, rotateResidual } from './rotations.ts';
+export { roundWithFeedback } from './round-with-feedback.ts';
 export type { Exponents } from './scale-candidates.ts';
 export { type LearningRate, learningRateAt } from './schedule.ts';
 export {

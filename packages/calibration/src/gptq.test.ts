@@ -1,0 +1,141 @@
+import { createDecoder, type DecoderConfig, simulatedReading, type Weights } from '@mobilequant/core';
+import { fakeQuantize, type QuantizerSpec, recipes, withRules } from '@mobilequant/quantizer';
+import { eagerExecutor } from '@mobilequant/tracer';
+import { nodeRuntime } from '@mobilequant/tracer/node';
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, test } from 'vitest';
+import { architectures } from '../test/architectures.ts';
+import { tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
+import { type GptqInput, gptq } from './gptq.ts';
+import type { Progress } from './progress.ts';
+import { type QuantizeInput, quantizeModel, withKnownRanges } from './quantize-model.ts';
+import { collectStatistics, rangesOf } from './statistics.ts';
+
+const runtime = nodeRuntime();
+const texts = (config: DecoderConfig, count: number, tokens: number, seed: number): Int32Array[] =>
+  Array.from({ length: count }, (_, n) =>
+    Int32Array.from({ length: tokens }, (_, i) => ((i + 1) * (7 + n * seed) + i * i) % config.vocab),
+  );
+
+const w4 = (granularity: QuantizerSpec['granularity'], symmetric = true) =>
+  withRules(recipes.w4a8, 'w4', [
+    { site: 'model.layers.*.self_attn.*_proj.weight', spec: { bits: 4, symmetric, granularity } },
+    { site: 'model.layers.*.mlp.w*.weight', spec: { bits: 4, symmetric, granularity } },
+  ]);
+
+async function input(config: DecoderConfig, weights: Weights, recipe = w4({ kind: 'channel' })): Promise<GptqInput> {
+  const samples = texts(config, 6, 16, 3);
+  const statistics = await collectStatistics(runtime, config, weights, samples, { head: false });
+  return { config, weights, recipe, ranges: withKnownRanges(rangesOf(statistics), recipe), samples };
+}
+
+/** Squared error of the quantized model's last hidden states against the float model's. */
+async function outputError(
+  float: GptqInput,
+  quantized: QuantizeInput,
+  samples: readonly Int32Array[],
+): Promise<number> {
+  const { model } = await quantizeModel(quantized);
+  const exact = createDecoder(runtime, float.config, float.weights);
+  const rounded = createDecoder(runtime, model.config, model.weights, { reading: simulatedReading(model.encodings) });
+  let sum = 0;
+  for (const sample of samples) {
+    const [x, y] = [await exact.hidden(sample), await rounded.hidden(sample)];
+    x.forEach((v, i) => (sum += (v - (y[i] as number)) ** 2));
+  }
+  return sum;
+}
+
+describe.each(architectures)('$name', ({ config: checkpoint }) => {
+  const config: DecoderConfig = { ...checkpoint, norm: checkpoint.norm === 'epsilon' ? 'l2' : checkpoint.norm };
+
+  test('weights lie on the grids that quantizeModel makes, and the model is closer to the float one', async () => {
+    const weights = tinyWeights(config, 21);
+    const given = await input(config, weights);
+    const result = await gptq(runtime, given);
+    const { model } = await quantizeModel(result);
+    const linears = weights.names().filter((name) => /layers.*(proj|mlp\.w\d)\.weight$/.test(name));
+    expect(linears.length).toBe(config.layers * (config.mlp === 'gated' ? 7 : 6));
+    for (const name of linears) {
+      const encoding = model.encodings.get(name);
+      if (!encoding) throw new Error(`no encoding of ${name}`);
+      const rounded = await result.weights.read(name);
+      expect(fakeQuantize(rounded, encoding)).toEqual(rounded);
+      expect(rounded).not.toEqual(await weights.read(name));
+    }
+    const nearest = await gptq(runtime, given, { rounding: 'nearest' });
+    const error = await outputError(given, result, given.samples);
+    expect(error).toBeLessThan(0.9 * (await outputError(given, nearest, given.samples)));
+  });
+});
+
+const config = tinyConfig({ hidden: 16, ffn: 24, heads: 4, kvHeads: 1, headDim: 4, layers: 2 });
+const weights = tinyWeights(config, 8);
+const read = async (of: Weights): Promise<Float32Array[]> => Promise.all(of.names().map((name) => of.read(name)));
+
+describe('gptq', () => {
+  test.each([
+    ['group', { kind: 'group', size: 8 }, true],
+    ['asymmetric group', { kind: 'group', size: 8 }, false],
+    ['asymmetric channel', { kind: 'channel' }, false],
+    ['tensor', { kind: 'tensor' }, true],
+  ] as const)('rounds per %s', async (_, granularity, symmetric) => {
+    const given = await input(config, weights, w4(granularity, symmetric));
+    const result = await gptq(runtime, given);
+    const { model } = await quantizeModel(result);
+    const site = 'model.layers.1.mlp.w2.weight';
+    const rounded = await result.weights.read(site);
+    expect(fakeQuantize(rounded, model.encodings.get(site) as never)).toEqual(rounded);
+    const nearest = await gptq(runtime, given, { rounding: 'nearest' });
+    expect(await outputError(given, result, given.samples)).toBeLessThan(
+      await outputError(given, nearest, given.samples),
+    );
+  });
+
+  test('is the same every time, and near what tfjs computes without a runtime', async () => {
+    const given = await input(config, weights);
+    const result = await gptq(runtime, given);
+    expect(await read((await gptq(runtime, given)).weights)).toEqual(await read(result.weights));
+    await tf.setBackend('cpu');
+    const eager = await gptq(eagerExecutor(), given);
+    const [a, b] = [await read(result.weights), await read(eager.weights)].map((all) => all.flatMap((x) => [...x]));
+    const differ = a?.filter((x, i) => x !== b?.[i]).length as number;
+    expect(differ / (a?.length as number)).toBeLessThan(0.02);
+  });
+
+  test('keeps what clipping says, and chooses the rest', async () => {
+    const given = await input(config, weights);
+    const site = 'model.layers.0.mlp.w1.weight';
+    const range = { min: new Float32Array(24).fill(-0.7), max: new Float32Array(24).fill(0.7) };
+    const { clipping, weights: rounded } = await gptq(runtime, { ...given, clipping: new Map([[site, range]]) });
+    expect(clipping.get(site)).toEqual(range);
+    expect(clipping.size).toBe(14);
+    const steps = (await rounded.read(site)).map((x) => Math.abs(x * 10 - Math.round(x * 10)));
+    expect(Math.max(...steps)).toBeLessThan(1e-5);
+  });
+
+  test('leaves a linear in float that the recipe does not quantize', async () => {
+    const site = 'model.layers.*.mlp.w1.weight';
+    const recipe = withRules(recipes.w4a8, 'float w1', [{ site, spec: null }]);
+    const given = await input(config, weights, recipe);
+    const result = await gptq(runtime, given);
+    const name = 'model.layers.1.mlp.w1.weight';
+    expect(result.clipping.has(name)).toBe(false);
+    expect(await result.weights.read(name)).toBe(await weights.read(name));
+  });
+
+  test('says how far it is, and stops between layers', async () => {
+    const given = await input(config, weights);
+    const seen: Progress[] = [];
+    const stop = new AbortController();
+    const running = gptq(runtime, given, {
+      onProgress: (progress) => {
+        seen.push(progress);
+        stop.abort();
+      },
+      signal: stop.signal,
+    });
+    await expect(running).rejects.toThrow('abort');
+    expect(seen).toMatchObject([{ stage: 'gptq', done: 1, total: 2, secondsLeft: expect.any(Number) }]);
+  });
+});

@@ -1,0 +1,87 @@
+/**
+ * The Hessian of a linear's squared error in its weights, H = 2 Σ xᵀx over its inputs, and the form of it that rounding needs.
+ *
+ *     e H eᵀ = Σ_k d_k (e_k + Σ_{i>k} e_i l_ik)²        H = L Lᵀ,  d_k = L_kk²,  l_ik = L_ik / L_kk
+ *
+ * Column k's term knows only e_k and what comes after it. Whoever rounds the columns from last to first can make each term as small as
+ * rounding allows: that is GPTQ (arXiv 2210.17323), and needs no inverse (QuIP, arXiv 2307.13304, shows the two are the same).
+ */
+import { NonFiniteError } from '@mobilequant/quantizer';
+import type { ProgramCache, Value } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
+import { cholesky, type Panel } from './cholesky.ts';
+
+/** The columns of a linear's weight in the order that leaves the most important one to be rounded first, as the last. */
+export interface Feedback {
+  /** Column numbers by rising diagonal, `[in]`. */
+  readonly order: Int32Array;
+  /** The unit lower triangular l, in that order. */
+  readonly panels: readonly Panel[];
+  /** Diagonal of the damped Hessian by column number, `[in]`. */
+  readonly diagonal: Float64Array;
+  /** What was added to the diagonal, as a part of its mean. */
+  readonly damping: number;
+}
+
+export interface FeedbackOptions {
+  /** Added to the diagonal, as a part of its mean; more if that leaves H without a factor. */
+  readonly damping: number;
+  /** Columns that are worked on at once. */
+  readonly block: number;
+}
+
+/** A Hessian of nothing yet, `[in, in]`. */
+export const emptyHessian = (size: number): Value => ({ data: new Float32Array(size * size), shape: [size, size] });
+
+/** The Hessian of more inputs x, `[tokens, in]`. */
+export async function addInputs(programs: ProgramCache, hessian: Value, x: Value): Promise<Value> {
+  const program = await programs.program(
+    `hessian ${x.shape}`,
+    () => ({ hessian: hessian.shape, x: x.shape }),
+    ({ hessian, x }) => ({ y: tf.add(hessian, tf.mul(2, tf.matMul(x as tf.Tensor2D, x as tf.Tensor2D, true))) }),
+  );
+  return (await program.run({ hessian, x })).y;
+}
+
+/**
+ * Damps a Hessian and factors it. A column that no input ever reached counts as a middling one: nothing is fed back to it or from it.
+ *
+ * @throws NonFiniteError for inputs that are not finite.
+ */
+export async function feedbackOf(
+  programs: ProgramCache,
+  hessian: Value,
+  { damping: least, block }: FeedbackOptions,
+): Promise<Feedback> {
+  const size = hessian.shape[0] as number;
+  const matrix = (hessian.data as Float32Array).slice();
+  const seen = Float64Array.from({ length: size }, (_, i) => matrix[i * (size + 1)] as number);
+  const lost = seen.findIndex((h) => !Number.isFinite(h));
+  if (lost >= 0)
+    throw new NonFiniteError({
+      where: 'gptq',
+      expected: 'finite inputs of a linear',
+      received: `a sum of squares that is ${seen[lost]} in channel ${lost}`,
+      advice: 'Look for an overflow before it.',
+    });
+  const live = seen.filter((h) => h > 0);
+  const mean = live.length > 0 ? live.reduce((sum, h) => sum + h) / live.length : 1;
+  const alive = seen.map((h) => (h > 0 ? h : mean));
+  const order = Int32Array.from({ length: size }, (_, i) => i).sort(
+    (a, b) => (alive[a] as number) - (alive[b] as number) || b - a,
+  );
+  for (let damping = least; ; damping = Math.max(10 * damping, 1e-3)) {
+    const diagonal = alive.map((h) => h + damping * mean);
+    diagonal.forEach((h, i) => {
+      matrix[i * (size + 1)] = h;
+    });
+    // No true pivot is below what was added: one that is far below is rounding error.
+    const panels = await cholesky(programs, matrix, size, { order, width: block, least: (damping * mean) / 2 });
+    if (panels) return { order, panels: panels.map(unitDiagonal), diagonal, damping };
+  }
+}
+
+function unitDiagonal({ from, width, data }: Panel): Panel {
+  const pivots = Array.from({ length: width }, (_, j) => data[j * (width + 1)] as number);
+  return { from, width, data: data.map((x, i) => x / (pivots[i % width] as number)) };
+}

@@ -1,0 +1,67 @@
+/**
+ * GPTQ's rounding of one weight: column by column, each given what the columns before it did wrong.
+ *
+ *     ŵ_k = round(w_k + Σ_{i>k} e_i l_ik),   e = w - ŵ        (`hessian.ts`)
+ *
+ * Rows do not know of each other. What a block of columns is owed by all blocks before it is one product; inside a block it is a loop.
+ */
+import { type Encoding, gridFromEncoding, roundHalfEven, type UnsignedLevels } from '@mobilequant/quantizer';
+import type { ProgramCache, Value } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
+import type { Feedback } from './hessian.ts';
+
+/**
+ * The levels of a weight, `[out, in]`, on an encoding's grid.
+ *
+ * @param weight `[out, in]`
+ */
+export async function roundWithFeedback(
+  programs: ProgramCache,
+  weight: Value,
+  encoding: Encoding,
+  { order, panels }: Pick<Feedback, 'order' | 'panels'>,
+): Promise<UnsignedLevels> {
+  const [rows, size] = weight.shape as [number, number];
+  const w = weight.data as Float32Array;
+  const { scale, offset, qmax } = gridFromEncoding(encoding);
+  const groupLength = w.length / scale.length;
+  const levels = encoding.spec.bits > 8 ? new Uint16Array(w.length) : new Uint8Array(w.length);
+  const errors = new Float32Array(size * rows); // [in, out], columns in `order`
+
+  for (const { from, width, data } of panels.toReversed()) {
+    const owed = await owedTo(from, width, data);
+    const due = new Float64Array(width);
+    for (let r = 0; r < rows; r++) {
+      for (let k = 0; k < width; k++) due[k] = owed ? (owed[k * rows + r] as number) : 0;
+      for (let k = width - 1; k >= 0; k--) {
+        const at = r * size + (order[from + k] as number);
+        const group = Math.floor(at / groupLength);
+        const s = scale[group] as number;
+        const o = offset[group] as number;
+        const x = w[at] as number;
+        const level = Math.min(Math.max(roundHalfEven((x + (due[k] as number)) / s) + o, 0), qmax);
+        const error = x - Math.fround((level - o) * s);
+        levels[at] = level;
+        errors[(from + k) * rows + r] = error;
+        for (let j = 0; j < k; j++) due[j] = (due[j] as number) + error * (data[k * width + j] as number);
+      }
+    }
+  }
+  return levels;
+
+  /** Σ e_i l_ik over the columns i behind a block, `[width, out]`. */
+  async function owedTo(from: number, width: number, data: Float32Array): Promise<Float32Array | undefined> {
+    const behind = size - from - width;
+    if (behind === 0) return undefined;
+    const program = await programs.program(
+      `owed ${behind} ${width} ${rows}`,
+      () => ({ l: [behind, width], errors: [behind, rows] }),
+      ({ l, errors }) => ({ y: tf.matMul(l, errors, true) }),
+    );
+    const { y } = await program.run({
+      l: { data: data.subarray(width * width), shape: [behind, width] },
+      errors: { data: errors.subarray((from + width) * rows), shape: [behind, rows] },
+    });
+    return y.data as Float32Array;
+  }
+}
