@@ -3,10 +3,12 @@
 export { type AdamW, type AdamWOptions, type AdamWState, adamW, type Tree } from './adamw.ts';
 export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
 export { clipByError } from './clip-by-error.ts';
+export { collectHistograms, type HistogramOptions, type Histograms, type SiteHistogram } from './collect-histograms.ts';
 export { foldNorms, type Model, TransformError } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';
 export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf } from './hessian.ts';
+export { binEdge, type Histogram, histogramOf, mergeHistograms } from './histogram.ts';
 export {
   type FusedLayer,
   type Gradients,
@@ -61,6 +63,7 @@ export {
   quantizePrepared,
 } from './methods.ts';
 export { endToEndGradients, learnEndToEnd } from './mobile-quant.ts';
+export { type ObserveOptions, type Observer, observeModel } from './observe.ts';
 export { learnLayerWise } from './omni-quant.ts';
 export { type OnProgress, type Progress, progressOf } from './progress.ts';
 export {
@@ -72,10 +75,24 @@ export {
   withKnownRanges,
 } from './quantize-model.ts';
 export { randomRotation } from './random-rotation.ts';
+export { defaultRangeRules, needsHistogram, rangeOf, rangeRulesOf, rangesBy } from './range-rules.ts';
 export { type RotateOptions, rotate, rotateHeads, rotateResidual } from './rotations.ts';
 export { roundWithFeedback } from './round-with-feedback.ts';
+export { roundingError } from './rounding-error.ts';
 export type { Exponents } from './scale-candidates.ts';
 export { type LearningRate, learningRateAt } from './schedule.ts';
+export {
+  carryOut,
+  type Plan,
+  type PlanInput,
+  type PlanOptions,
+  type PlanResult,
+  PRESETS,
+  type Preset,
+  presetPlan,
+  TRANSFORMS,
+  type Transform,
+} from './plan.ts';
 export {
   frequentTokens,
   type Prefix,

@@ -19,19 +19,19 @@ import {
   type Tap,
   type Weights,
 } from '@mobilequant/core';
-import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
+import { type Executor, programCache, type Results, type Value, type Values } from '@mobilequant/tracer';
 import type * as tf from '@tensorflow/tfjs';
 import { type OnProgress, progressOf } from './progress.ts';
 
-export interface Observer {
+export interface Observer<Name extends string> {
   /** Named in progress. */
   readonly stage: string;
   /** Parts with equal keys report the same of the same sites, and share a graph. */
   key(part: Part): string;
-  /** What is to be given out of the value at a site (full name), by names of the observer's. */
-  report(site: string, x: tf.Tensor): Readonly<Record<string, tf.Tensor>>;
+  /** What is to be given out of the value at a site (full name): always what `Name` says, and perhaps more. */
+  report(site: string, x: tf.Tensor): Readonly<Record<Name, tf.Tensor>> & Readonly<Record<string, tf.Tensor>>;
   /** Called with it for every site of a sample, in the order of computation. */
-  collect(site: string, reported: Values): void;
+  collect(site: string, reported: Results<Name>): void;
 }
 
 export interface ObserveOptions {
@@ -41,7 +41,11 @@ export interface ObserveOptions {
 }
 
 /** Outputs of a graph are named by the site in its part and the observer's name: `mlp.w2.input:min`. */
-function observingTap(observer: Observer, part: Part, outputs: Record<string, tf.Tensor>): Tap {
+function observingTap<Name extends string>(
+  observer: Observer<Name>,
+  part: Part,
+  outputs: Record<string, tf.Tensor>,
+): Tap {
   return {
     weight: (_, w) => w,
     activation(site, x) {
@@ -53,7 +57,7 @@ function observingTap(observer: Observer, part: Part, outputs: Record<string, tf
 }
 
 /** Gives each site what its graph reported of it. */
-function distribute(observer: Observer, part: Part, results: Values): void {
+function distribute<Name extends string>(observer: Observer<Name>, part: Part, results: Values): void {
   const sites = new Map<string, Record<string, Value>>();
   for (const [output, value] of Object.entries(results)) {
     const [site, name] = output.split(':') as [string, string?];
@@ -62,7 +66,7 @@ function distribute(observer: Observer, part: Part, results: Values): void {
     reported[name] = value;
     sites.set(site, reported);
   }
-  for (const [site, reported] of sites) observer.collect(siteName(part, site), reported);
+  for (const [site, reported] of sites) observer.collect(siteName(part, site), reported as Results<Name>);
 }
 
 /**
@@ -70,12 +74,12 @@ function distribute(observer: Observer, part: Part, results: Values): void {
  *
  * @param samples token ids, each a text of its own; samples of equal length share graphs.
  */
-export async function observeModel(
+export async function observeModel<Name extends string>(
   executor: Executor,
   config: DecoderConfig,
   weights: Weights,
   samples: readonly Int32Array[],
-  observer: Observer,
+  observer: Observer<Name>,
   { head = true, onProgress }: ObserveOptions = {},
 ): Promise<void> {
   const programs = programCache(executor);

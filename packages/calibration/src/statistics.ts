@@ -7,9 +7,9 @@
 
 import type { DecoderConfig, Weights } from '@mobilequant/core';
 import type { Range } from '@mobilequant/quantizer';
-import type { Executor, Values } from '@mobilequant/tracer';
+import type { Executor, Results } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
-import { type ObserveOptions, observeModel } from './observe.ts';
+import { type ObserveOptions, type Observer, observeModel } from './observe.ts';
 
 /** Channel statistics of a matrix site `[tokens, channels]`. */
 export interface ChannelStatistics {
@@ -38,17 +38,25 @@ export function extremes(x: tf.Tensor): { min: tf.Tensor; max: tf.Tensor } {
   return { min: tf.min(x, axes), max: tf.max(x, axes) };
 }
 
-/** What was known of a site, and what `extremes` gave of one more sample. */
-export function mergeExtremes(known: SiteStatistics | undefined, { min: low, max: high }: Values): SiteStatistics {
-  const [lows, highs] = [low?.data as Float32Array, high?.data as Float32Array];
-  const channels = lows.length > 1 ? mergeChannels(known?.channels, lows, highs) : undefined;
-  const min = Math.min(known?.min ?? Infinity, extreme(lows, Math.min));
-  const max = Math.max(known?.max ?? -Infinity, extreme(highs, Math.max));
-  return channels ? { min, max, channels } : { min, max };
+/** What came of `extremes`. */
+export type Extremes = Results<'min' | 'max'>;
+
+/** What was known of a site, and one more sample. */
+export function mergeExtremes(known: SiteStatistics | undefined, sample: Extremes): SiteStatistics {
+  const [low, high] = [sample.min.data as Float32Array, sample.max.data as Float32Array];
+  const channels = low.length > 1 ? mergeChannels(known?.channels, low, high) : undefined;
+  const { min, max } = rangeOfSample(sample);
+  const range = { min: Math.min(known?.min ?? Infinity, min), max: Math.max(known?.max ?? -Infinity, max) };
+  return channels ? { ...range, channels } : range;
 }
 
-const extreme = (values: Float32Array, pick: (a: number, b: number) => number): number =>
-  values.reduce((a, b) => pick(a, b));
+/** The range of the whole value. */
+export function rangeOfSample(sample: Extremes): Range {
+  let [min, max] = [Infinity, -Infinity];
+  for (const low of sample.min.data as Float32Array) min = Math.min(min, low);
+  for (const high of sample.max.data as Float32Array) max = Math.max(max, high);
+  return { min, max };
+}
 
 function mergeChannels(known: ChannelStatistics | undefined, low: Float32Array, high: Float32Array): ChannelStatistics {
   const at = (i: number) => ({ min: low[i] as number, max: high[i] as number });
@@ -76,19 +84,13 @@ export async function collectStatistics(
   options: StatisticsOptions = {},
 ): Promise<Statistics> {
   const sites = new Map<string, SiteStatistics>();
-  await observeModel(
-    executor,
-    config,
-    weights,
-    samples,
-    {
-      stage: 'statistics',
-      key: () => '',
-      report: (_, x) => extremes(x),
-      collect: (site, reported) => sites.set(site, mergeExtremes(sites.get(site), reported)),
-    },
-    options,
-  );
+  const observer: Observer<'min' | 'max'> = {
+    stage: 'statistics',
+    key: () => '',
+    report: (_, x) => extremes(x),
+    collect: (site, sample) => sites.set(site, mergeExtremes(sites.get(site), sample)),
+  };
+  await observeModel(executor, config, weights, samples, observer, options);
   return sites;
 }
 
