@@ -1,4 +1,4 @@
-import { createDecoder, weightsFrom } from '@mobilequant/core';
+import { createDecoder, weightsFrom, withPrefix } from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architectures } from '../test/architectures.ts';
@@ -37,6 +37,15 @@ describe('collectHistograms', () => {
       expect(new Map(withoutHistograms)).toEqual(await collectStatistics(runtime, config, weights, samples));
     },
   );
+
+  test('counts what follows a prefix, and of the prefix only its keys and values', async () => {
+    const model = await withPrefix(runtime, config, weights, [1, 6]);
+    const found = await collectHistograms(runtime, model.config, model.weights, samples);
+    const total = (name: string) => found.get(`model.layers.1.${name}`)?.histogram?.total;
+    expect(total('mlp.w1.output')).toBe(10 * config.ffn);
+    expect(total('self_attn.k_proj.output')).toBe(10 * config.headDim);
+    expect(total('self_attn.qk_bmm.input2')).toBe((10 + 2 * samples.length) * config.headDim);
+  });
 
   test('goes on from an earlier pass as if there had been one', async () => {
     const whole = await collectHistograms(runtime, config, weights, samples);
