@@ -3,7 +3,7 @@ import { createDecoder, headName, layerTensorNames, type QuantizedModel, simulat
 import { type QuantizerSpec, quantize, type Recipe, recipes, withRules } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
-import { type Architecture, architectures } from '../test/architectures.ts';
+import { type Architecture, architecture, architectures } from '../test/architectures.ts';
 import { normal, tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
 import type { Tree } from './adamw.ts';
 import { InterruptedError, type LearningState, type LearningStore, StateMismatchError } from './learning.ts';
@@ -50,10 +50,15 @@ async function logitsOf({ config, weights, encodings }: QuantizedModel, sample: 
   return decoder.logits(await decoder.hidden(sample));
 }
 
+const behindPrefix: Architecture = {
+  name: 'llama, behind a prefix',
+  config: { ...architecture('llama'), prefix: [3, 7] },
+};
+
 /** Every architecture with one recipe, and some with the others. */
 const some = (recipe: Recipe): readonly Architecture[] =>
   recipe === recipes.w4a8
-    ? architectures
+    ? [...architectures, behindPrefix]
     : architectures.filter(({ name }) => ['llama', 'gemma3', 'phi'].includes(name));
 
 describe.each(RECIPES)('$name', (recipe) => {
@@ -175,17 +180,13 @@ test('tuning stops when it is told to, saved, and goes on as if nothing had happ
   await expect(tune(runtime, input, { ...options, batch: 1, store })).rejects.toThrow(StateMismatchError);
 });
 
-test('tuning ends when the held-out text has not become likelier for so many looks, with the best state', async () => {
+test('tuning ends when the held-out text has not become likelier for so many evaluations, with the best state', async () => {
   const input = await inputOf();
   const wild = { ...options, steps: 30, rate: 1, evaluateEvery: 1, patience: 2, warmUp: 0 };
   const { model, evaluations, step } = await tune(runtime, input, wild);
   expect(evaluations.at(-1)?.step).toBe(step + 2);
-  expect(evaluations.find((look) => look.step === step)).toEqual(
-    (await tune(runtime, { ...input, model }, { ...options, steps: 0 })).evaluations.map((look) => ({
-      ...look,
-      step,
-    }))[0],
-  );
+  const again = await tune(runtime, { ...input, model }, { ...options, steps: 0 });
+  expect(again.evaluations[0]?.divergence).toBe(evaluations.find((one) => one.step === step)?.divergence);
 });
 
 test('each epoch visits every sample once, in an order of its own that the seed decides', () => {
@@ -196,6 +197,8 @@ test('each epoch visits every sample once, in an order of its own that the seed 
   expect(visited(0)).toBe(visited(0));
   expect(visited(0)).not.toBe(visited(1));
 });
+
+const STEP = 0.02;
 
 /** Weights on their grids, everything else in float: the loss is smooth in scales, norms and biases. */
 const weightsOnly = (recipe: Recipe): Recipe => {
@@ -218,36 +221,30 @@ describe.each(RECIPES)('$name', (recipe) => {
     const decoder = createDecoder(runtime, config, float.weights);
     const session = { tuning, programs, targetOf: decoder.hidden, hidden: 0.3 };
     const { gradients } = await tuningGradients(session, parameters, samples.slice(0, 2));
+    const lossAt = async (point: Tree) => (await tuningGradients(session, point, samples.slice(0, 2))).loss;
     const wrong: string[] = [];
     const head = recipe.conventions === 'exact' ? [/lm_head.weight.gain$/] : []; // the paper leaves it in float
-    const kinds = [
+    for (const kind of [
       /norm.weight.gain$/,
       /proj.weight.gain$/,
       /mlp.*.weight.gain$/,
       /mlp.*.bias$/,
       /lm_head.bias$/,
       ...head,
-    ];
-    for (const kind of kinds) {
+    ]) {
       const names = Object.keys(parameters).filter((name) => kind.test(name));
-      for (const name of [names[0], names.at(-1)]) {
-        const [gradient, values] = [gradients[name as string], parameters[name as string]] as [
-          Float32Array,
-          Float32Array,
-        ];
-        // along the gradient, where the loss moves most
-        const length = Math.hypot(...gradient);
-        const lossAt = async (step: number): Promise<number> => {
-          const point = {
-            ...parameters,
-            [name as string]: values.map((v, i) => v + (step * (gradient[i] as number)) / length),
-          };
-          return (await tuningGradients(session, point, samples.slice(0, 2))).loss;
-        };
-        const step = 0.02;
-        const slope = ((await lossAt(step)) - (await lossAt(-step))) / (2 * step);
-        if (!(Math.abs(slope - length) < 0.02 * length + 1e-4)) wrong.push(`${name}: ${length} instead of ${slope}`);
-      }
+      // along the gradient, where the loss moves most
+      const length = Math.hypot(...names.flatMap((name) => [...(gradients[name] as Float32Array)]));
+      const along = (step: number): Tree => {
+        const moved = names.map((name) => {
+          const gradient = gradients[name] as Float32Array;
+          return [name, parameters[name]?.map((v, i) => v + (step * (gradient[i] as number)) / length)];
+        });
+        return { ...parameters, ...Object.fromEntries(moved) };
+      };
+      const slope = ((await lossAt(along(STEP))) - (await lossAt(along(-STEP)))) / (2 * STEP);
+      if (!(names.length > 0 && Math.abs(slope - length) < 0.01 * length))
+        wrong.push(`${kind}: ${length} instead of ${slope}`);
     }
     expect(wrong).toEqual([]);
   });

@@ -52,9 +52,9 @@ export interface TuningOptions {
   readonly hidden?: number;
   /** Of the order of the samples, another each epoch. Default 0. */
   readonly seed?: number;
-  /** Steps between looks at the held-out text. Default 10. */
+  /** Steps between evaluations on the held-out text. Default 10. */
   readonly evaluateEvery?: number;
-  /** Looks without a better state after which tuning ends. Default 3. */
+  /** Evaluations without a better state after which tuning ends. Default 3. */
   readonly patience?: number;
   readonly onProgress?: OnProgress;
   readonly onEvaluation?: (evaluation: TuningEvaluation) => void;
@@ -64,7 +64,7 @@ export interface TuningOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A look at the held-out text. */
+/** How far the model is from the float one on the held-out text. */
 export interface TuningEvaluation {
   /** Steps done. */
   readonly step: number;
@@ -125,7 +125,7 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
   const optimizer = adamW({ beta2: BETA2 });
   const parameters = tuning.start();
   const moments = optimizer.init(parameters);
-  const looks = new Looks(parameters);
+  const evaluations = new Evaluations(parameters);
   const state = await store?.load();
   if (state) {
     if (state.fingerprint !== fingerprint) throw new StateMismatchError(fingerprint, state.fingerprint);
@@ -133,32 +133,39 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     restore(moments.first, state.first);
     restore(moments.second, state.second);
     moments.step = state.step;
-    looks.restore(state);
+    evaluations.restore(state);
   }
 
   let saved = performance.now();
   const save = async (): Promise<void> => {
     const { first, second, step } = moments;
-    await store?.save({ fingerprint, layer: 0, step, parameters: { ...parameters, ...looks.tree() }, first, second });
+    await store?.save({
+      fingerprint,
+      layer: 0,
+      step,
+      parameters: { ...parameters, ...evaluations.tree() },
+      first,
+      second,
+    });
     saved = performance.now();
   };
-  const look = async (): Promise<void> => {
+  const evaluate = async (): Promise<void> => {
     if (heldOut.length === 0) return;
     const divergence = await meanDivergence(session, tuning.model(parameters), heldOut);
-    looks.add({ step: moments.step, divergence }, parameters);
+    evaluations.add({ step: moments.step, divergence }, parameters);
     onEvaluation?.({ step: moments.step, divergence });
   };
 
+  if (evaluations.done.length === 0) await evaluate();
   const progress = progressOf('tuning', steps, onProgress, moments.step);
-  if (looks.evaluations.length === 0) await look();
-  while (moments.step < steps && !looks.stale(patience)) {
+  while (moments.step < steps && !evaluations.stale(patience)) {
     const { step } = moments;
     const chosen = Array.from({ length: batch }, (_, i) => inOrder(samples, step * batch + i, seed));
     const { loss, gradients } = await tuningGradients(session, parameters, chosen);
     checkLoss(loss, `tuning, step ${step}`);
     optimizer.update(parameters, gradients, moments, () => learningRateAt({ from: rate, to: 0 }, step, steps, warmUp));
     progress.step(loss);
-    if (moments.step % evaluateEvery === 0 || moments.step === steps) await look();
+    if (moments.step % evaluateEvery === 0 || moments.step === steps) await evaluate();
     if (signal?.aborted) {
       await save();
       throw new InterruptedError(moments.step);
@@ -166,8 +173,8 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     if (store && performance.now() - saved > saveEvery * 1000) await save();
   }
   await Promise.all([programs.release(), decoder.release()]);
-  const best = heldOut.length > 0 ? looks.best : { step: moments.step, parameters };
-  return { model: tuning.model(best.parameters), evaluations: looks.evaluations, step: best.step };
+  const best = heldOut.length > 0 ? evaluations.best : { step: moments.step, parameters };
+  return { model: tuning.model(best.parameters), evaluations: evaluations.done, step: best.step };
 }
 
 /** What a step needs beside the parameters. */
@@ -278,46 +285,47 @@ function addHiddenError(
   return loss;
 }
 
-/** The looks so far and the best state: what a saved state has beside parameters and moments. */
-class Looks {
-  readonly evaluations: TuningEvaluation[] = [];
-  best: { step: number; parameters: Tree };
+/** The evaluations so far and the best state: what a saved state has beside parameters and moments. */
+class Evaluations {
+  readonly done: TuningEvaluation[] = [];
+  best: { readonly step: number; readonly parameters: Tree };
 
   constructor(start: Tree) {
     this.best = { step: 0, parameters: copied(start) };
   }
 
   add(evaluation: TuningEvaluation, parameters: Tree): void {
-    const least = Math.min(...this.evaluations.map((look) => look.divergence));
-    this.evaluations.push(evaluation);
+    const least = Math.min(...this.done.map(({ divergence }) => divergence));
+    this.done.push(evaluation);
     if (evaluation.divergence < least) this.best = { step: evaluation.step, parameters: copied(parameters) };
   }
 
-  /** Whether so many looks have passed since the best. */
+  /** Whether so many have passed since the best. */
   stale(patience: number): boolean {
-    return this.evaluations.filter(({ step }) => step > this.best.step).length >= patience;
+    return this.done.filter(({ step }) => step > this.best.step).length >= patience;
   }
 
   tree(): Tree {
-    const numbers = this.evaluations.flatMap(({ step, divergence }) => [step, divergence]);
-    return {
-      ...Object.fromEntries(Object.entries(this.best.parameters).map(([name, data]) => [BEST + name, data])),
-      [LOOKS]: Float32Array.from([this.best.step, ...numbers]),
-    };
+    const numbers = this.done.flatMap(({ step, divergence }) => [step, divergence]);
+    const best = Object.entries(this.best.parameters).map(([name, data]) => [BEST + name, data]);
+    return { ...Object.fromEntries(best), [EVALUATIONS]: Float32Array.of(this.best.step, ...numbers) };
   }
 
   restore({ parameters }: LearningState): void {
-    const [step = 0, ...numbers] = parameters[LOOKS] ?? [];
+    const [step = 0, ...numbers] = parameters[EVALUATIONS] ?? [];
     for (let i = 0; i < numbers.length; i += 2)
-      this.evaluations.push({ step: numbers[i] as number, divergence: numbers[i + 1] as number });
-    const best = Object.fromEntries(Object.keys(this.best.parameters).map((name) => [name, parameters[BEST + name]]));
-    restore(this.best.parameters, best as Tree);
+      this.done.push({ step: numbers[i] as number, divergence: numbers[i + 1] as number });
+    const best = Object.keys(this.best.parameters).flatMap((name) => {
+      const stored = parameters[BEST + name];
+      return stored ? [[name, stored]] : [];
+    });
+    restore(this.best.parameters, Object.fromEntries(best));
     this.best = { step, parameters: this.best.parameters };
   }
 }
 
 const BEST = 'best/';
-const LOOKS = 'looks';
+const EVALUATIONS = 'evaluations';
 
 const copied = (tree: Tree): Tree =>
   Object.fromEntries(Object.entries(tree).map(([name, data]) => [name, data.slice()]));
