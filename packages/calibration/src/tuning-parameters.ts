@@ -114,24 +114,30 @@ export async function tunable(base: QuantizedModel, targets: TuningTargets): Pro
   const model = (parameters: Tree): QuantizedModel => {
     const tensors = new Map<string, DerivedTensor>();
     const tuned = new Map(encodings);
-    const put = (name: string, shape: readonly number[], read: () => Float32Array): void => {
-      tensors.set(name, { shape, read: async () => read() });
+    const put = (name: string, values: Float32Array): void => {
+      tensors.set(name, { shape: [values.length], read: async () => values });
     };
     for (const { site, module, shape, bias, levels, encoding, unit } of linears) {
       if (levels && encoding) {
         const moved = { ...encoding, scale: scaled(encoding.scale, parameters[`${site}.gain`]) };
         tuned.set(site, moved);
-        put(site, shape, () => dequantize(levels, moved));
+        tensors.set(site, {
+          shape,
+          read: async () => dequantize(levels, moved),
+          readRows: async (rows) => rowsOfLevels(levels, moved, shape[0], rows),
+        });
       }
       const steps = parameters[`${module}.bias`];
       if (steps) {
-        const moved = steps.map((step, i) => (bias?.[i] ?? 0) + (unit[i] as number) * step);
-        put(`${module}.bias`, [shape[0]], () => moved);
+        put(
+          `${module}.bias`,
+          steps.map((step, i) => (bias?.[i] ?? 0) + (unit[i] as number) * step),
+        );
       }
     }
     for (const { site, weight } of norms) {
       const moved = scaled(weight, parameters[`${site}.gain`]);
-      put(site, [weight.length], () => moved);
+      put(site, moved);
       const encoding = encodings.get(site);
       if (encoding) tuned.set(site, { ...encoding, scale: encoding.scale.map((s) => s * growth(weight, moved)) });
     }
@@ -175,6 +181,24 @@ export async function tunable(base: QuantizedModel, targets: TuningTargets): Pro
   };
 
   return { start, model, inputs, gradients };
+}
+
+/** Some rows of a matrix of so many, one after another. */
+function rowsOfLevels(levels: SignedLevels, encoding: Encoding, count: number, rows: ArrayLike<number>): Float32Array {
+  const { scale, zeroPoint } = encoding;
+  const [columns, groups] = [levels.length / count, scale.length / count];
+  const result = new Float32Array(rows.length * columns);
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i] as number;
+    const own = levels.subarray(row * columns, (row + 1) * columns);
+    const [from, to] = [row * groups, (row + 1) * groups];
+    const its =
+      scale.length === 1
+        ? encoding
+        : { ...encoding, scale: scale.slice(from, to), zeroPoint: zeroPoint.slice(from, to) };
+    result.set(dequantize(own, its), i * columns);
+  }
+  return result;
 }
 
 /** 0.2 times the length of each row. */

@@ -1,5 +1,12 @@
 /** Tuning: the integers stay, what is trained is what is deployed, and the divergence from the float model falls. */
-import { createDecoder, headName, layerTensorNames, type QuantizedModel, simulatedReading } from '@mobilequant/core';
+import {
+  createDecoder,
+  headName,
+  layerTensorNames,
+  type QuantizedModel,
+  rowsOf,
+  simulatedReading,
+} from '@mobilequant/core';
 import { type QuantizerSpec, quantize, type Recipe, recipes, withRules } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
@@ -75,7 +82,10 @@ describe.each(RECIPES)('$name', (recipe) => {
       const [before, after] = [model.encodings.get(site), tuned.encodings.get(site)];
       if (!before || !after || model.weights.shape(name).length === 1) return;
       const levels = quantize(await model.weights.read(name), before);
-      expect(quantize(await tuned.weights.read(site), after), site).toEqual(levels);
+      const data = await tuned.weights.read(site);
+      expect(quantize(data, after), site).toEqual(levels);
+      const columns = tuned.weights.shape(site)[1] as number;
+      expect(await tuned.weights.readRows(site, [3, 1])).toEqual(rowsOf(data, columns, [3, 1]));
       if (before.scale.some((s, i) => s !== after.scale[i])) moves++;
     }
     expect(moves).toBeGreaterThan(10);
