@@ -29,7 +29,7 @@ export interface CholeskyOptions {
 /**
  * The panels of L; `undefined` when the matrix is not positive definite, as far as float32 can tell.
  *
- * @param matrix `[size, size]`, row-major; only one triangle is looked at.
+ * @param matrix `[size, size]`, row-major; only the upper triangle is looked at.
  */
 export async function cholesky(
   programs: ProgramCache,
@@ -67,8 +67,11 @@ function columnsOf(matrix: Float32Array, order: ArrayLike<number>, from: number,
   const size = order.length;
   const columns = new Float32Array((size - from) * width);
   for (let i = from, at = 0; i < size; i++) {
-    const row = (order[i] as number) * size;
-    for (let j = from; j < from + width; j++) columns[at++] = matrix[row + (order[j] as number)] as number;
+    const row = order[i] as number;
+    for (let j = from; j < from + width; j++) {
+      const column = order[j] as number;
+      columns[at++] = matrix[row < column ? row * size + column : column * size + row] as number;
+    }
   }
   return columns;
 }

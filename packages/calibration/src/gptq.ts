@@ -107,7 +107,9 @@ export async function gptq(
       const feedback = await feedbackOf(programs, hessian, { damping, block });
       for (const { site, spec } of quantized) {
         const weight: Value = { data: await weights.read(site), shape: weights.shape(site) };
-        const ranges = input.clipping?.get(site) ?? clipByError(weight, spec, feedback.diagonal, site);
+        const ranges =
+          input.clipping?.get(site) ??
+          clipByError(weight, spec, rounding === 'gptq' ? feedback.pivots : feedback.diagonal, site);
         const { encoding } = encodingFromRanges(ranges, spec, { site });
         const levels =
           rounding === 'gptq'

@@ -1,5 +1,5 @@
 /**
- * The Hessian of a linear's squared error in its weights, H = 2 Σ xᵀx over its inputs, and the form of it that rounding needs.
+ * The Hessian of a linear's squared error in its weights, H = Σ xᵀx over its inputs (twice that, but only its shape counts), and the form of it that rounding needs.
  *
  *     e H eᵀ = Σ_k d_k (e_k + Σ_{i>k} e_i l_ik)²        H = L Lᵀ,  d_k = L_kk²,  l_ik = L_ik / L_kk
  *
@@ -11,14 +11,18 @@ import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { cholesky, type Panel } from './cholesky.ts';
 
+const BANDS = 4; // five eighths of the products; with more bands they become too small to be fast
+
 /** The columns of a linear's weight in the order that leaves the most important one to be rounded first, as the last. */
 export interface Feedback {
   /** Column numbers by rising diagonal, `[in]`. */
   readonly order: Int32Array;
   /** The unit lower triangular l, in that order. */
   readonly panels: readonly Panel[];
-  /** Diagonal of the damped Hessian by column number, `[in]`. */
+  /** Diagonal of the damped Hessian by column number, `[in]`: what an error costs if nothing makes up for it. */
   readonly diagonal: Float64Array;
+  /** The d of the columns by number, `[in]`: what it costs when what comes after makes up for it as well as it can. */
+  readonly pivots: Float64Array;
   /** What was added to the diagonal, as a part of its mean. */
   readonly damping: number;
 }
@@ -33,14 +37,32 @@ export interface FeedbackOptions {
 /** A Hessian of nothing yet, `[in, in]`. */
 export const emptyHessian = (size: number): Value => ({ data: new Float32Array(size * size), shape: [size, size] });
 
-/** The Hessian of more inputs x, `[tokens, in]`. */
+/** The Hessian of more inputs x, `[tokens, in]`. Only the upper triangle is to be looked at. */
 export async function addInputs(programs: ProgramCache, hessian: Value, x: Value): Promise<Value> {
   const program = await programs.program(
     `hessian ${x.shape}`,
     () => ({ hessian: hessian.shape, x: x.shape }),
-    ({ hessian, x }) => ({ y: tf.add(hessian, tf.mul(2, tf.matMul(x as tf.Tensor2D, x as tf.Tensor2D, true))) }),
+    ({ hessian, x }) => ({ y: tf.add(hessian, upperTriangle(x as tf.Tensor2D)) }),
   );
   return (await program.run({ hessian, x })).y;
+}
+
+/** xᵀx in bands of rows, each from its own first column on. */
+function upperTriangle(x: tf.Tensor2D): tf.Tensor {
+  const [tokens, size] = x.shape;
+  const height = Math.ceil(size / BANDS);
+  const bands: tf.Tensor2D[] = [];
+  for (let from = 0; from < size; from += height) {
+    const own = tf.slice(x, [0, from], [tokens, Math.min(height, size - from)]);
+    const right = tf.slice(x, [0, from], [tokens, size - from]);
+    bands.push(
+      tf.pad(tf.matMul(own, right, true), [
+        [0, 0],
+        [from, 0],
+      ]),
+    );
+  }
+  return tf.concat(bands, 0);
 }
 
 /**
@@ -77,7 +99,11 @@ export async function feedbackOf(
     });
     // No true pivot is below what was added: one that is far below is rounding error.
     const panels = await cholesky(programs, matrix, size, { order, width: block, least: (damping * mean) / 2 });
-    if (panels) return { order, panels: panels.map(unitDiagonal), diagonal, damping };
+    if (!panels) continue;
+    const pivots = new Float64Array(size);
+    for (const { from, width, data } of panels)
+      for (let k = 0; k < width; k++) pivots[order[from + k] as number] = (data[k * (width + 1)] as number) ** 2;
+    return { order, panels: panels.map(unitDiagonal), diagonal, pivots, damping };
   }
 }
 

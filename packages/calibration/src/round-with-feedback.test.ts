@@ -22,7 +22,7 @@ const matrix = (a: slow.Matrix): Value => ({ data: slow.flat(a), shape: [a.lengt
 async function problem(rows: number, columns: number, spec: QuantizerSpec, seed: number) {
   const w = slow.weight(rows, columns, seed);
   const x = slow.inputs(3 * columns, columns, seed + 1);
-  const h = slow.product(slow.transposed(x), x).map((row) => row.map((v) => 2 * v));
+  const h = slow.product(slow.transposed(x), x);
   const ranges = rangesOf(slow.flat(w), [rows, columns], spec.granularity);
   const { encoding } = encodingFromRanges(ranges, spec);
   let hessian = emptyHessian(columns);
@@ -42,10 +42,24 @@ const specs: [string, QuantizerSpec][] = (['tensor', 'channel', 'group'] as cons
   ]),
 );
 
-test('the Hessian is that of all inputs', async () => {
+test('the upper triangle of the Hessian is that of all inputs', async () => {
   const { h, hessian } = await problem(2, 30, { bits: 4, symmetric: true, granularity: { kind: 'tensor' } }, 3);
   const largest = Math.max(...h.flat());
-  h.flat().forEach((x, i) => expect(Math.abs(x - (hessian.data[i] as number)) / largest).toBeLessThan(1e-6));
+  for (const [i, row] of slow.rowsOf(hessian.data as Float32Array, 30).entries())
+    for (let j = i; j < 30; j++)
+      expect(Math.abs((row[j] as number) - (h[i]?.[j] as number)) / largest).toBeLessThan(1e-6);
+});
+
+test('a pivot is what a column costs when those rounded after it make up for it', async () => {
+  const { h, feedback } = await problem(1, 12, { bits: 4, symmetric: true, granularity: { kind: 'tensor' } }, 6);
+  const { order, pivots, diagonal } = await feedback(5);
+  const full = slow.damped(h, DAMPING);
+  order.forEach((column, k) => {
+    const own = [...order.subarray(0, k + 1)];
+    const inverted = slow.inverse(own.map((i) => own.map((j) => full[i]?.[j] as number)));
+    expect((pivots[column] as number) * (inverted[k]?.[k] as number)).toBeCloseTo(1, 3);
+    expect((diagonal[column] as number) / (full[column]?.[column] as number)).toBeCloseTo(1, 5);
+  });
 });
 
 describe.each(specs)('%s', (_, spec) => {
