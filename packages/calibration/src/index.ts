@@ -65,6 +65,18 @@ export {
 export { endToEndGradients, learnEndToEnd } from './mobile-quant.ts';
 export { type ObserveOptions, type Observer, observeModel } from './observe.ts';
 export { learnLayerWise } from './omni-quant.ts';
+export {
+  carryOut,
+  type Plan,
+  type PlanInput,
+  type PlanOptions,
+  type PlanResult,
+  PRESETS,
+  type Preset,
+  presetPlan,
+  TRANSFORMS,
+  type Transform,
+} from './plan.ts';
 export { type OnProgress, type Progress, progressOf } from './progress.ts';
 export {
   fuseLearned,
@@ -81,18 +93,6 @@ export { roundWithFeedback } from './round-with-feedback.ts';
 export { roundingError } from './rounding-error.ts';
 export type { Exponents } from './scale-candidates.ts';
 export { type LearningRate, learningRateAt } from './schedule.ts';
-export {
-  carryOut,
-  type Plan,
-  type PlanInput,
-  type PlanOptions,
-  type PlanResult,
-  PRESETS,
-  type Preset,
-  presetPlan,
-  TRANSFORMS,
-  type Transform,
-} from './plan.ts';
 export {
   frequentTokens,
   type Prefix,

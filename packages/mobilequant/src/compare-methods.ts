@@ -1,7 +1,7 @@
 /** One model, several recipes and methods: quantize, measure simulated, export, measure in integers, and write a table of it all. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Method, OnProgress } from '@mobilequant/calibration';
+import type { Method, OnProgress, Preset } from '@mobilequant/calibration';
 import type { LanguageModel } from '@mobilequant/core';
 import { type PerplexityOptions, perplexity, type Table } from '@mobilequant/evaluator';
 import { checkRecipe, type Recipe, RecipeError } from '@mobilequant/quantizer';
@@ -14,7 +14,7 @@ import { readQuantized } from './quantized-directory.ts';
 
 export interface CompareMethodsInput extends Pick<QuantizeDirectoryInput, 'model' | 'calibration' | 'training'> {
   readonly recipes: readonly Recipe[];
-  readonly methods: readonly Method[];
+  readonly methods: readonly (Method | Preset)[];
   /** Token ids to measure on. */
   readonly text: Int32Array;
   /** How they are divided. */
@@ -30,7 +30,7 @@ export interface CompareMethodsOptions extends QuantizeDirectoryOptions {
 /** What a method came to under a recipe. */
 export interface MethodResult {
   readonly recipe: string;
-  readonly method: Method;
+  readonly method: Method | Preset;
   /** The quantized directory; its export is in `onnx` there. */
   readonly directory: string;
   /** Token perplexities. */
@@ -119,18 +119,20 @@ async function weightBytes({
   return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
 }
 
-const TITLES: Readonly<Record<Method, string>> = {
+const TITLES: Readonly<Record<Method | Preset, string>> = {
   minmax: 'min-max',
   smoothquant: 'SmoothQuant',
   omniquant: 'OmniQuant',
   mobilequant: 'MobileQuant',
+  fast: 'fast',
+  best: 'best',
 };
 
 /** Rows: float and the methods; columns, for each recipe: perplexity simulated and in integers, size on disk, time to quantize. */
 export function comparisonTable({ float, results }: MethodComparison): Table {
   const recipes = [...new Set(results.map(({ recipe }) => recipe))];
   const methods = [...new Set(results.map(({ method }) => method))];
-  const cellsOf = (recipe: string, method: Method) => {
+  const cellsOf = (recipe: string, method: Method | Preset) => {
     const result = results.find((r) => r.recipe === recipe && r.method === method);
     return result
       ? [result.simulated, result.integer, size(result.bytes), duration(result.seconds)]

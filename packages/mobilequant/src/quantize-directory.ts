@@ -1,6 +1,16 @@
 /** From a float model to a quantized directory, by one method; what learning is in the middle of lies in that directory too. */
 import { join } from 'node:path';
-import { type Method, type OnProgress, quantizeBy, type SmoothQuantOptions } from '@mobilequant/calibration';
+import {
+  carryOut,
+  type Method,
+  type OnProgress,
+  type Plan,
+  PRESETS,
+  type Preset,
+  presetPlan,
+  quantizeBy,
+  type SmoothQuantOptions,
+} from '@mobilequant/calibration';
 import type { JsonValue } from '@mobilequant/checkpoint/node';
 import { checkRecipe, type Recipe } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
@@ -16,7 +26,8 @@ export const LEARNING_FILE = 'learning.safetensors';
 export interface QuantizeDirectoryInput {
   readonly model: Model;
   readonly recipe: Recipe;
-  readonly method: Method;
+  /** One of the paper's, or a preset: a plan of steps for this recipe. */
+  readonly method: Method | Preset;
   /** Token ids for ranges and smoothing scales. */
   readonly calibration: readonly Int32Array[];
   /** Token ids to learn from; by default those of calibration. */
@@ -27,6 +38,10 @@ export interface QuantizeDirectoryOptions {
   /** Passes over the training samples. Default 2. */
   readonly epochs?: number;
   readonly smoothing?: SmoothQuantOptions;
+  /** Steps of a preset's plan that are to be otherwise. */
+  readonly plan?: Partial<Plan>;
+  /** Of what is drawn at random: rotations, and the order of samples in tuning. Default 0. */
+  readonly seed?: number;
   /** Go on from the state that an unfinished run left; from the start if there is none. */
   readonly resume?: boolean;
   /** Seconds between saves of that state. Default 30. */
@@ -43,6 +58,8 @@ export interface QuantizedDirectory {
   /** Activation sites whose range had to be widened to contain zero. */
   readonly widened: readonly string[];
   readonly seconds: number;
+  /** Seconds of each step of a preset. */
+  readonly steps?: Readonly<Record<string, number>>;
 }
 
 /**
@@ -58,6 +75,8 @@ export async function quantizeDirectory(
   {
     epochs = 2,
     smoothing = {},
+    plan: changes = {},
+    seed = 0,
     resume = false,
     saveEvery = 30,
     notes = {},
@@ -69,7 +88,8 @@ export async function quantizeDirectory(
   const store = learningFile(join(directory, LEARNING_FILE));
   await checkOutput(directory, isOurs, 'a quantized model');
   checkRecipe(recipe, model.config.layers);
-  const learns = method === 'omniquant' || method === 'mobilequant';
+  const plan = isPreset(method) ? { ...presetPlan(method, recipe), ...changes } : undefined;
+  const learns = plan ? plan.tuning > 0 : method === 'omniquant' || method === 'mobilequant';
   if (resume && learns)
     await store.load(); // a damaged state is found before anything is computed
   else if (await store.exists()) {
@@ -78,24 +98,39 @@ export async function quantizeDirectory(
   }
 
   const { config, weights, checkpoint, name } = model;
-  const { model: quantized, widened } = await quantizeBy(
-    runtime,
-    { config, weights, recipe, method, calibration, ...(training && { training }) },
-    { epochs, smoothing, store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) },
-  );
+  const input = { config, weights, recipe, calibration, ...(training && { training }) };
+  const reporting = { store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) };
+  const carried =
+    plan && (await carryOut(runtime, { ...input, first: await beginning(checkpoint) }, plan, { ...reporting, seed }));
+  const { model: quantized, widened } =
+    carried ?? (await quantizeBy(runtime, { ...input, method: method as Method }, { epochs, smoothing, ...reporting }));
   const options = {
     calibration: `${calibration.length} × ${calibration[0]?.length ?? 0} tokens`,
     ...(learns && {
       training: `${(training ?? calibration).length} × ${(training ?? calibration)[0]?.length ?? 0} tokens`,
-      epochs,
     }),
-    ...(method !== 'minmax' && { smoothing: { ...smoothing } }),
+    ...(plan
+      ? { plan: { ...plan, prefix: quantized.config.prefix }, seed }
+      : optionsOf(method as Method, epochs, smoothing)),
     ...notes,
   };
   await writeQuantized(directory, quantized, checkpoint, { source: name, method, options, widened });
   await store.remove();
-  return { directory, sizes: sizesOf(quantized), widened, seconds: (performance.now() - start) / 1000 };
+  const seconds = (performance.now() - start) / 1000;
+  return { directory, sizes: sizesOf(quantized), widened, seconds, ...(carried && { steps: carried.seconds }) };
 }
+
+const isPreset = (method: Method | Preset): method is Preset => (PRESETS as readonly string[]).includes(method);
+
+/** What the paper's methods were told. */
+const optionsOf = (method: Method, epochs: number, smoothing: SmoothQuantOptions) => ({
+  ...((method === 'omniquant' || method === 'mobilequant') && { epochs }),
+  ...(method !== 'minmax' && { smoothing: { ...smoothing } }),
+});
+
+/** The token that begins a text; a model can be without one, or without a tokenizer. */
+const beginning = async (checkpoint: Model['checkpoint']): Promise<number | undefined> =>
+  (await checkpoint.tokenizer().catch(() => undefined))?.bosId;
 
 const isOurs = (entries: readonly string[]): boolean =>
   entries.includes(QUANTIZATION_FILE) ||

@@ -34,7 +34,11 @@ export interface Storage {
  *
  * @param each is called before a tensor is read; what it throws ends the search.
  */
-export async function chooseStorage(tensors: TypedTensors, choice: DTypeChoice, each = () => {}): Promise<Storage> {
+export async function chooseStorage(
+  tensors: TypedTensors,
+  choice: DTypeChoice,
+  each: () => void = () => {},
+): Promise<Storage> {
   if (choice !== 'keep') return { dtype: choice, others: new Set(), exact: isExact(tensors, choice) };
   const total = elementsIn(tensors, tensors.names());
   const dtype = mostCommon(tensors);

@@ -143,7 +143,7 @@ describe('mistakes', () => {
     [['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt'], '--out: expected DIR'],
     [
       ['quantize', 'model', '--recipe', 'w8a8', '--method', 'magic'],
-      '--method: expected minmax, smoothquant, omniquant, mobilequant, got ',
+      '--method: expected fast, best, minmax, smoothquant, omniquant, mobilequant, got ',
     ],
     [
       ['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt', '--samples', '1.5'],

@@ -1,5 +1,5 @@
 /** `mobilequant all`: from a float model to quantized and exported ones, and a table of what they are worth. */
-import { METHODS } from '@mobilequant/calibration';
+import { METHODS, PRESETS } from '@mobilequant/calibration';
 import { alignedTable } from '@mobilequant/evaluator';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
 import { compareMethods, comparisonTable } from '../compare-methods.ts';
@@ -10,7 +10,7 @@ import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor 
 
 const options = {
   recipes: text('NAME|FILE,…', 'recipes', 'w8a8,w4a8'),
-  methods: choices('NAME,…', METHODS, `methods, of ${METHODS.join(', ')} (default all)`, METHODS),
+  methods: choices('NAME,…', [...METHODS, ...PRESETS], `methods (default ${METHODS.join(',')})`, METHODS),
   ...calibrationOptions,
   data: text('FILE', 'text, or ids, to measure on'),
   window: integer('T', 'tokens of a window to measure (default: as for calibration)', 2, undefined),

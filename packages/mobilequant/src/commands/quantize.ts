@@ -1,15 +1,25 @@
 /** `mobilequant quantize`: a float model in, a quantized directory out. */
-import { InterruptedError, METHODS } from '@mobilequant/calibration';
+import { InterruptedError, METHODS, type Plan, PRESETS, TRANSFORMS } from '@mobilequant/calibration';
 import { recipes } from '@mobilequant/quantizer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { choice, flag, integer, text } from '../options.ts';
+import { choice, flag, integer, type OptionValues, text, UsageError } from '../options.ts';
 import { duration, progressTo, size } from '../progress.ts';
 import { quantizeDirectory } from '../quantize-directory.ts';
 import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor } from './calibration-options.ts';
 
+/** Steps of a preset that are to be otherwise. */
+const planOptions = {
+  prefix: text('IDS|none', 'preset: tokens before every text (default: searched)', ''),
+  transform: choice(['preset', ...TRANSFORMS], 'preset: what is done to the weights', 'preset'),
+  ranges: choice(['preset', 'rules', 'minmax'], "preset: by the recipe's rules, or everything", 'preset'),
+  rounding: choice(['preset', 'nearest', 'gptq'], 'preset: of weights', 'preset'),
+  tuning: integer('STEPS', 'preset: steps of tuning', 0, undefined),
+};
+
 const options = {
   recipe: text('NAME|FILE', `${Object.keys(recipes).join(', ')}, or a JSON file`, 'w8a8'),
-  method: choice(METHODS, 'how', 'mobilequant'),
+  method: choice([...PRESETS, ...METHODS], 'a preset, or a method of the paper', 'fast'),
+  ...planOptions,
   ...calibrationOptions,
   out: text('DIR', 'directory to write'),
   resume: flag('go on where an interrupted run stopped'),
@@ -17,8 +27,26 @@ const options = {
   ...runtimeOptions,
 };
 
-const notes = `Statistics come from N windows of T tokens at even distances over the text, learning from windows at random places.
+const notes = `Presets: fast takes no gradients, best tunes scales, norms and biases; both choose their steps by the recipe.
+Statistics come from N windows of T tokens at even distances over the text, learning from windows at random places.
 Interrupted (Ctrl-C, or killed), learning goes on with --resume and the same options, to the same result.`;
+
+/** Stages that save what they have when they are stopped. */
+const LEARNING_STAGES = ['end to end', 'layer by layer', 'tuning'];
+
+/** What the options say of a plan. */
+function planOf({ prefix, transform, ranges, rounding, tuning }: OptionValues<typeof planOptions>): Partial<Plan> {
+  const ids = prefix === 'none' ? [] : prefix.split(',').map(Number);
+  if (prefix !== '' && !ids.every((id) => Number.isInteger(id) && id >= 0))
+    throw new UsageError(`--prefix: expected token ids such as 1,216, or none, got '${prefix}'.`);
+  return {
+    ...(prefix !== '' && { prefix: ids }),
+    ...(transform !== 'preset' && { transform }),
+    ...(ranges !== 'preset' && { ranges }),
+    ...(rounding !== 'preset' && { rounding }),
+    ...(tuning !== undefined && { tuning }),
+  };
+}
 
 export const quantize: Command = command({
   name: 'quantize',
@@ -30,6 +58,10 @@ export const quantize: Command = command({
     const { print, report, signal } = surroundings;
     const directory = pathFrom(surroundings, values.out);
     const recipe = await openRecipe(values.recipe, '--recipe', surroundings);
+    const plan = planOf(values);
+    const preset = (PRESETS as readonly string[]).includes(values.method);
+    if (!preset && Object.keys(plan).length > 0)
+      throw new UsageError(`--${Object.keys(plan)[0]}: expected a preset as --method, got '${values.method}'.`);
     const model = await openModel(name as string, surroundings);
     const samples = await samplesFor(model, values, surroundings);
     const progress = progressTo(surroundings);
@@ -39,12 +71,14 @@ export const quantize: Command = command({
       { model, recipe, method: values.method, ...samples },
       {
         ...learningOptions(values),
+        plan,
+        seed: values.seed,
         resume: values.resume,
         saveEvery: values['save-every'],
         signal,
         onProgress(state) {
           progress(state);
-          if (state.stage === 'statistics') checkStopped(signal);
+          if (!LEARNING_STAGES.includes(state.stage)) checkStopped(signal);
         },
       },
     ).catch((error: unknown) => {
@@ -52,10 +86,18 @@ export const quantize: Command = command({
       throw Object.assign(error as Error, { message: `${(error as Error).message} (--resume, with the same options)` });
     });
     if (result.widened.length > 0) report(`Widened to contain zero: the range of ${result.widened.join(', ')}.`);
-    const { sizes, seconds, widened } = result;
+    const { sizes, seconds, widened, steps } = result;
     print(
       values.json
-        ? JSON.stringify({ directory, recipe: recipe.name, method: values.method, sizes, widened, seconds })
+        ? JSON.stringify({
+            directory,
+            recipe: recipe.name,
+            method: values.method,
+            sizes,
+            widened,
+            seconds,
+            ...(steps && { steps }),
+          })
         : `${directory}: ${recipe.name} by ${values.method}, ${size(sizes.quantized)} (float32: ${size(sizes.float)}), in ${duration(seconds)}`,
     );
   },

@@ -1,0 +1,213 @@
+/**
+ * A plan: the way from a float model to a quantized one, step by step. Each step is a module of its own and can be left out; none adds
+ * an operator to what the device runs.
+ *
+ *     prefix     tokens before every text that take the sinks upon themselves
+ *     transform  the same float function, easier to round: scales, or rotations
+ *     ranges     of activations, by the recipe's rules
+ *     rounding   of weights: nearest, or with feedback (GPTQ)
+ *     tuning     of scales, norms and biases by the divergence of the logits
+ */
+import { cachedWeights, type DecoderConfig, type Weights, withPrefix } from '@mobilequant/core';
+import { checkRecipe, type QuantizerSpec, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
+import type { Executor } from '@mobilequant/tracer';
+import { collectHistograms } from './collect-histograms.ts';
+import type { Model } from './fold-norms.ts';
+import { gptq } from './gptq.ts';
+import type { LearningStore } from './learning.ts';
+import { quantizedForm } from './methods.ts';
+import type { OnProgress } from './progress.ts';
+import { needsHeadRanges, type QuantizeResult, quantizeModel, withKnownRanges } from './quantize-model.ts';
+import { needsHistogram, rangesBy } from './range-rules.ts';
+import { rotate } from './rotations.ts';
+import { searchPrefix } from './search-prefix.ts';
+import { searchScales } from './search-scales.ts';
+import { smooth } from './smooth-quant.ts';
+import { collectStatistics, rangesOf } from './statistics.ts';
+import { type TuningEvaluation, tune } from './tuning.ts';
+
+export interface Plan {
+  /** So many tokens at most, searched; 0 for none; or the tokens. */
+  readonly prefix: number | readonly number[];
+  readonly transform: Transform;
+  /** `rules`: the recipe's; `minmax`: everything is kept. */
+  readonly ranges: 'rules' | 'minmax';
+  readonly rounding: 'nearest' | 'gptq';
+  /** Steps; 0 for none. */
+  readonly tuning: number;
+}
+
+export const TRANSFORMS = ['none', 'smooth', 'scales', 'rotation'] as const;
+export type Transform = (typeof TRANSFORMS)[number];
+
+export const PRESETS = ['fast', 'best'] as const;
+export type Preset = (typeof PRESETS)[number];
+
+/**
+ * What is best for a recipe as far as measured: weights of 8 bits want scales, those of 4 a rotation and feedback. `fast` takes no
+ * gradients, `best` tunes.
+ */
+export function presetPlan(preset: Preset, recipe: Recipe): Plan {
+  const weights = resolveRecipe(recipe)('model.layers.0.mlp.w1.weight');
+  const coarse = weights !== undefined && weights.bits < 8;
+  return {
+    prefix: 4,
+    transform: coarse ? 'rotation' : 'scales',
+    ranges: 'rules',
+    rounding: coarse ? 'gptq' : 'nearest',
+    tuning: preset === 'fast' ? 0 : coarse ? 160 : 60,
+  };
+}
+
+export interface PlanInput {
+  /** As the checkpoint says. */
+  readonly config: DecoderConfig;
+  readonly weights: Weights;
+  readonly recipe: Recipe;
+  /** Token ids for everything but tuning. */
+  readonly calibration: readonly Int32Array[];
+  /** Token ids to tune on; by default those of calibration. */
+  readonly training?: readonly Int32Array[];
+  /** Token ids by which the best state is chosen; by default the last training samples, which are then not learned from. */
+  readonly heldOut?: readonly Int32Array[];
+  /** The token that begins a text, if the model has one. */
+  readonly first?: number | undefined;
+}
+
+export interface PlanOptions {
+  readonly seed?: number;
+  readonly onProgress?: OnProgress;
+  readonly onEvaluation?: (evaluation: TuningEvaluation) => void;
+  readonly store?: LearningStore;
+  readonly saveEvery?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface PlanResult extends QuantizeResult {
+  /** The float model behind the same prefix: what the quantized one is to be compared with. */
+  readonly float: Model;
+  /** Seconds of each step. */
+  readonly seconds: Readonly<Record<string, number>>;
+}
+
+/**
+ * Carries a plan out.
+ *
+ * @throws RecipeError for a recipe that cannot be carried out on this model, before anything is computed; what the steps throw.
+ */
+export async function carryOut(
+  executor: Executor,
+  { config: given, weights: original, recipe, calibration, first, ...learning }: PlanInput,
+  plan: Plan,
+  { seed = 0, onProgress, onEvaluation, store, saveEvery, signal }: PlanOptions = {},
+): Promise<PlanResult> {
+  checkRecipe(recipe, given.layers);
+  const reporting = onProgress ? { onProgress } : {};
+  const seconds: Record<string, number> = {};
+  const timed = async <T>(step: string, work: () => Promise<T>): Promise<T> => {
+    signal?.throwIfAborted();
+    const start = performance.now();
+    const result = await work();
+    seconds[step] = (performance.now() - start) / 1000;
+    return result;
+  };
+
+  const config = quantizedForm(given, recipe.conventions);
+  const weights = cachedWeights(original);
+  const prefix = await timed('prefix', () =>
+    prefixOf(executor, plan, { config, weights, calibration, first, ...reporting }),
+  );
+  const float = await withPrefix(executor, config, weights, prefix);
+  const model = await timed('transform', async (): Promise<Model> => {
+    const changed = await transformed(executor, plan.transform, float, { recipe, calibration, seed, ...reporting });
+    return { ...changed, weights: cachedWeights(changed.weights) };
+  });
+  const ranges = await timed('ranges', () => rangesFor(executor, plan, model, { recipe, calibration, ...reporting }));
+  const input = { ...model, recipe, ranges: withKnownRanges(ranges, recipe) };
+  const rounded = await timed('rounding', async () => {
+    if (plan.rounding === 'nearest') return quantizeModel(input);
+    const found = await gptq(executor, { ...input, samples: calibration }, { ...reporting, ...(signal && { signal }) });
+    return quantizeModel({ ...found, weights: cachedWeights(found.weights) });
+  });
+  if (plan.tuning === 0) return { ...rounded, float, seconds };
+
+  const { training = calibration } = learning;
+  const { heldOut = training.slice(-Math.ceil(training.length / 8)) } = learning;
+  const tuned = await timed('tuning', () =>
+    tune(
+      executor,
+      { model: rounded.model, float, samples: training.filter((sample) => !heldOut.includes(sample)), heldOut },
+      {
+        steps: plan.tuning,
+        seed,
+        ...reporting,
+        ...(onEvaluation && { onEvaluation }),
+        ...(store && { store }),
+        ...(saveEvery !== undefined && { saveEvery }),
+        ...(signal && { signal }),
+      },
+    ),
+  );
+  return { model: tuned.model, widened: rounded.widened, float, seconds };
+}
+
+type Reporting = { readonly onProgress?: OnProgress };
+
+async function prefixOf(
+  executor: Executor,
+  { prefix }: Plan,
+  {
+    config,
+    weights,
+    calibration,
+    first,
+    ...reporting
+  }: Pick<PlanInput, 'config' | 'weights' | 'calibration' | 'first'> & Reporting,
+): Promise<readonly number[]> {
+  if (typeof prefix !== 'number') return prefix;
+  if (prefix === 0) return [];
+  return (
+    await searchPrefix(executor, { config, weights, samples: calibration, first }, { limit: prefix, ...reporting })
+  ).tokens;
+}
+
+async function transformed(
+  executor: Executor,
+  transform: Transform,
+  { config, weights }: Model,
+  { recipe, calibration, seed, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & { seed: number } & Reporting,
+): Promise<Model> {
+  switch (transform) {
+    case 'none':
+      return { config, weights };
+    case 'smooth': {
+      const statistics = await collectStatistics(executor, config, weights, calibration, { head: false, ...reporting });
+      return { config, weights: smooth(executor, config, weights, statistics) };
+    }
+    case 'scales': {
+      const samples = calibration.slice(0, SEARCH_SAMPLES);
+      const options = { coverage: coverageOf, ...reporting };
+      return { config, weights: (await searchScales(executor, { config, weights, recipe, samples }, options)).weights };
+    }
+    case 'rotation': // norms behind attention and MLP hold the residual stream's channels fast
+      return rotate(executor, config, weights, { seed, residual: !config.outputNorms });
+  }
+}
+
+const SEARCH_SAMPLES = 8;
+
+/** As the default range rules have it. */
+const coverageOf = (_: string, { bits }: QuantizerSpec): number => (bits <= 8 ? 0.99999 : 1);
+
+async function rangesFor(
+  executor: Executor,
+  plan: Plan,
+  { config, weights }: Model,
+  { recipe, calibration, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & Reporting,
+): Promise<ReadonlyMap<string, Range>> {
+  const options = { head: needsHeadRanges(recipe), ...reporting };
+  if (plan.ranges === 'minmax')
+    return rangesOf(await collectStatistics(executor, config, weights, calibration, options));
+  const count = needsHistogram(recipe);
+  return rangesBy(await collectHistograms(executor, config, weights, calibration, { count, ...options }), recipe);
+}
