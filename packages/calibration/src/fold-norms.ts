@@ -31,7 +31,7 @@ export class TransformError extends Error {
 }
 
 export const EMBEDDING = 'model.embed_tokens.weight';
-export const HEAD = 'lm_head.weight';
+const HEAD = 'lm_head.weight';
 /** What writes to the residual stream, beside the embedding. */
 export const WRITERS: readonly string[] = ['self_attn.o_proj', 'mlp.w2'];
 
@@ -46,19 +46,29 @@ export function foldNorms(config: DecoderConfig, weights: Weights): Model {
   return foldScales(centreStream({ config, weights }));
 }
 
-/** The norms of a decoder, each with the linears behind it. */
-export function normsBeforeLinears(config: DecoderConfig): { norm: string; linears: readonly string[] }[] {
+interface NormWithLinears {
+  readonly norm: string;
+  readonly linears: readonly string[];
+}
+
+/** The norms of a layer that stand before linears, with these, by their names in the layer. */
+export const layerNorms = (config: DecoderConfig): NormWithLinears[] => [
+  { norm: 'input_layernorm', linears: modulesAfter('qkv', config) },
+  ...(config.residual === 'sequential'
+    ? [{ norm: 'post_attention_layernorm', linears: modulesAfter('fc1', config) }]
+    : []),
+];
+
+/** Those of the whole decoder, by their full names. */
+export function normsBeforeLinears(config: DecoderConfig): NormWithLinears[] {
   const layers = Array.from({ length: config.layers }, (_, layer) => `model.layers.${layer}.`);
-  const after = (pair: 'qkv' | 'fc1', prefix: string) => modulesAfter(pair, config).map((module) => prefix + module);
-  return [
-    ...layers.flatMap((prefix) => [
-      { norm: `${prefix}input_layernorm`, linears: after('qkv', prefix) },
-      ...(config.residual === 'sequential'
-        ? [{ norm: `${prefix}post_attention_layernorm`, linears: after('fc1', prefix) }]
-        : []),
-    ]),
-    { norm: 'model.norm', linears: ['lm_head'] },
-  ];
+  const inLayers = layers.flatMap((prefix) =>
+    layerNorms(config).map(({ norm, linears }) => ({
+      norm: prefix + norm,
+      linears: linears.map((linear) => prefix + linear),
+    })),
+  );
+  return [...inLayers, { norm: 'model.norm', linears: ['lm_head'] }];
 }
 
 function foldScales({ config, weights }: Model): Model {

@@ -41,6 +41,13 @@ describe('a learned rotation', () => {
     expect(losses).toEqual([]);
   });
 
+  test('is learned for weights that keep a part of their range only', async () => {
+    const [own] = (await learned).losses;
+    const clipped = await learnRotation(runtime, { config, weights, recipe, samples }, { steps: 60, kept: 0.9 });
+    expect(clipped.losses[0]).not.toBeCloseTo(own as number, 5);
+    expect(clipped.losses[57]).toBeLessThan(0.9 * (clipped.losses[0] as number)); // of the same layer
+  });
+
   test('leaves smaller and smaller errors', async () => {
     const { losses } = await learned;
     const mean = (part: readonly number[]) => part.reduce((a, b) => a + b) / part.length;

@@ -29,13 +29,12 @@ import {
 } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { adamW } from './adamw.ts';
-import { foldNorms, WRITERS } from './fold-norms.ts';
+import { foldNorms, layerNorms, WRITERS } from './fold-norms.ts';
 import { learningTap } from './learnables.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { randomRotation } from './random-rotation.ts';
 import { checkResidual } from './rotations.ts';
 import { learningRateAt } from './schedule.ts';
-import { modulesAfter } from './transform.ts';
 
 export interface RotationInput {
   readonly config: DecoderConfig;
@@ -55,6 +54,8 @@ export interface LearnRotationOptions {
   readonly tokens?: number;
   /** Of the random rotation that is the start. Default 0. */
   readonly seed?: number;
+  /** The part of each weight's range that is kept, as rounding will clip it later. Default 1. */
+  readonly kept?: number;
   readonly onProgress?: OnProgress;
 }
 
@@ -73,7 +74,7 @@ export interface LearnedRotation {
 export async function learnRotation(
   executor: Executor,
   { config: given, weights: stored, recipe, samples }: RotationInput,
-  { steps = 100, rate = 0.05, tokens = 256, seed = 0, onProgress }: LearnRotationOptions = {},
+  { steps = 100, rate = 0.05, tokens = 256, seed = 0, kept = 1, onProgress }: LearnRotationOptions = {},
 ): Promise<LearnedRotation> {
   checkResidual(given);
   const { config, weights } = foldNorms(given, stored);
@@ -111,7 +112,9 @@ export async function learnRotation(
       JSON.stringify([specsOf(feeds), specs]),
       () => specsOf(feeds),
       (given) => {
-        const { value, grad } = tf.valueAndGrad((q) => relativeError(q, given, config, own))(given['q'] as tf.Tensor);
+        const { value, grad } = tf.valueAndGrad((q) => relativeError(q, given, config, own, kept))(
+          given['q'] as tf.Tensor,
+        );
         const along = tf.matMul(given['q'] as tf.Tensor, grad, true);
         return { loss: value, gradient: tf.sub(along, tf.transpose(along)) };
       },
@@ -137,24 +140,27 @@ function turned({ q, skew }: TracedInputs<Record<'q' | 'skew', readonly number[]
 
 const INPUT = 'input:'; // before the name of a site whose values are fed
 
-/** The norms whose outputs are rotated, with the linears behind them. */
-const readersOf = (config: DecoderConfig): { norm: string; linears: readonly string[] }[] => [
-  { norm: 'input_layernorm', linears: modulesAfter('qkv', config) },
-  ...(config.residual === 'sequential'
-    ? [{ norm: 'post_attention_layernorm', linears: modulesAfter('fc1', config) }]
-    : []),
-];
-
 /** The mean over the linears of a layer. Ranges are those of the values at hand. */
-function relativeError(q: tf.Tensor, given: TracedInputs, config: DecoderConfig, resolve: ResolveSite): tf.Scalar {
+function relativeError(
+  q: tf.Tensor,
+  given: TracedInputs,
+  config: DecoderConfig,
+  resolve: ResolveSite,
+  kept: number,
+): tf.Scalar {
   const targets = { pairs: [], shifts: false, clipping: false, ranges: false };
-  const { weight: rounded } = learningTap({}, { resolve, conventions: 'exact', targets });
+  const rounded = (site: string, w: tf.Tensor): tf.Tensor => {
+    const part: Record<string, tf.Tensor> = {};
+    if (kept < 1 && site.endsWith('.weight'))
+      part[`${site}.upper`] = part[`${site}.lower`] = tf.scalar(Math.log(kept / (1 - kept)));
+    return learningTap(part, { resolve, conventions: 'exact', targets }).weight(site, w);
+  };
   const tensor = (name: string): tf.Tensor => given[name] as tf.Tensor;
   const errors: tf.Tensor[] = [];
   const compare = (got: tf.Tensor, wanted: tf.Tensor): void => {
     errors.push(tf.div(tf.sum(tf.square(tf.sub(got, wanted))), tf.sum(tf.square(wanted))));
   };
-  for (const { norm, linears } of readersOf(config)) {
+  for (const { norm, linears } of layerNorms(config)) {
     const x = tensor(`${INPUT}${norm}.output`);
     const rotated = rounded(`${norm}.output`, tf.matMul(x, q));
     for (const linear of linears) {
@@ -182,7 +188,7 @@ async function linearInputs(
 ): Promise<Values[]> {
   const context = contextCache(config);
   const sites = [
-    ...readersOf(config).map(({ norm }) => `${norm}.output`),
+    ...layerNorms(config).map(({ norm }) => `${norm}.output`),
     ...WRITERS.map((linear) => `${linear}.input`),
   ];
   const kept = Array.from({ length: config.layers }, (): Record<string, Value[]> => ({}));
