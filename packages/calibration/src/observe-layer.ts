@@ -7,11 +7,12 @@ import {
   contextCache,
   type DecoderConfig,
   layerShapes,
+  siteName,
   specsOf,
   type Tap,
   type Weights,
 } from '@mobilequant/core';
-import { layerSites, type QuantizerSpec, type Range } from '@mobilequant/quantizer';
+import { layerSites, type QuantizerSpec, type Range, type ResolveSite } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { OutermostValues } from './outermost-values.ts';
@@ -19,9 +20,9 @@ import { OutermostValues } from './outermost-values.ts';
 export interface LayerObserverOptions {
   readonly config: DecoderConfig;
   readonly weights: Weights;
-  /** What is known of a layer's quantized sites, by their names in the layer. */
-  readonly resolve: (layer: number, site: string) => QuantizerSpec | undefined;
-  /** The share of a site's values that each end of its range covers. */
+  /** The recipe's, by full site name. */
+  readonly resolve: ResolveSite;
+  /** The share of a site's values that each end of its range covers, by full site name. */
   readonly coverage: (site: string, spec: QuantizerSpec) => number;
   /** Sites whose values are kept. */
   readonly kept: ReadonlySet<string>;
@@ -63,12 +64,12 @@ export function layerObserver(executor: Executor, options: LayerObserverOptions)
 
   /** The site's spec, if its range has to be found. */
   const specToRange = (layer: number, site: string): QuantizerSpec | undefined => {
-    const spec = resolve(layer, site);
+    const spec = resolve(siteName(layer, site));
     return spec?.range ? undefined : spec;
   };
   const shareOf = (layer: number, site: string): number => {
     const spec = specToRange(layer, site);
-    return spec && !SCORES.includes(site) ? coverage(site, spec) : 1;
+    return spec && !SCORES.includes(site) ? coverage(siteName(layer, site), spec) : 1;
   };
   const run = async (layer: number, tensors: Values, x: Value, sites: readonly string[]): Promise<Values> => {
     const tokens = x.shape[0] as number;

@@ -13,11 +13,12 @@ import {
   layerShapes,
   rowDot,
   rowsOf,
+  siteName,
   specsOf,
   type Tap,
   type Weights,
 } from '@mobilequant/core';
-import { layerSites, type QuantizerSpec, type Recipe } from '@mobilequant/quantizer';
+import { layerSites, type Recipe, type ResolveSite } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { learningTap, type Pair } from './learnables.ts';
@@ -81,8 +82,8 @@ export interface PartErrorsInput {
   readonly config: DecoderConfig;
   readonly weights: Weights;
   readonly recipe: Recipe;
-  /** What the recipe says of a layer's site, by its name in the layer. */
-  readonly resolve: (layer: number, site: string) => QuantizerSpec | undefined;
+  /** The recipe's, by full site name. */
+  readonly resolve: ResolveSite;
 }
 
 export interface PartErrors {
@@ -105,7 +106,8 @@ export function partErrors(executor: Executor, { config, weights, recipe, resolv
   const errorOf = async (layer: number, part: Part, { x, target }: PartTokens, given: Values): Promise<number> => {
     const rows = x.shape[0] as number;
     const shapes = layerShapes(weights, layer);
-    const specs = layerSites(config).map((site) => resolve(layer, site) ?? null);
+    const specOf: ResolveSite = (site) => resolve(siteName(layer, site));
+    const specs = layerSites(config).map((site) => specOf(site) ?? null);
     const values = { ...context(rows, layer), ...given, x, target };
     const program = await programs.program(
       JSON.stringify([part, rows, shapes, specs, Object.keys(given)]),
@@ -118,7 +120,7 @@ export function partErrors(executor: Executor, { config, weights, recipe, resolv
           part,
           inputs.x,
           added,
-          learningTap(inputs, { resolve: (site) => resolve(layer, site), conventions: recipe.conventions, targets }),
+          learningTap(inputs, { resolve: specOf, conventions: recipe.conventions, targets }),
         );
         block(inputs.x, scaled, inputs, config, { tap, queryChunk: 128 });
         const difference = tf.sub(

@@ -32,7 +32,7 @@ export const rangeRulesOf = ({ conventions, ranges = [] }: Recipe): SiteRangeRul
 ];
 
 /** The rule of a site that is quantized by `spec`: the last that matches, or min-max. A range that the spec knows needs none. */
-function ruleOf(site: string, spec: QuantizerSpec, rules: readonly SiteRangeRule[]): RangeRule {
+export function ruleOf(site: string, spec: QuantizerSpec, rules: readonly SiteRangeRule[]): RangeRule {
   const covers = ({ site: pattern, maxBits = Infinity }: SiteRangeRule) =>
     spec.bits <= maxBits && matchSite(pattern, site);
   return (spec.range ? undefined : rules.findLast(covers)?.range) ?? { kind: 'minmax' };

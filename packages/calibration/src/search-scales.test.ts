@@ -129,11 +129,20 @@ async function slowError(
   return total / tokens;
 }
 
+/** An exponent of 1 makes all channels equally wide: halves of a level wherever one looks, which may be rounded either way. */
+const uneven: SearchScalesOptions = {
+  alphas: [0.5, 0.7, 0.9],
+  exponents: [
+    [0.25, 0.5],
+    [0.5, 0.25],
+    [0.5, 0.5],
+  ],
+};
 const models = architectures.map(({ name, config }) => ({ name, config: observedForm(config) }));
 
 describe.each(models)('$name', ({ config }) => {
   const weights = tinyWeights(config, 21);
-  const searched = search(config, weights);
+  const searched = search(config, weights, uneven);
   const pairs = availablePairs(PAIRS, config, 'exact');
 
   test('computes the same with its searched scales', async () => {
@@ -159,19 +168,19 @@ describe.each(models)('$name', ({ config }) => {
     }
   });
 
-  test('has the error that a model quantized with these scales has, and less than with α = 0.5', async () => {
+  test('has the errors that models quantized with no scales and with these have, and less than with α = 0.5', async () => {
     const { weights: scaled, chosen } = await searched;
     const statistics = await collectStatistics(runtime, config, weights, samples, { head: false });
     const halved = smooth(runtime, config, weights, statistics, { variant: 'original' });
     const layer = config.layers - 1;
-    for (const pair of ['qkt', config.mlp === 'gated' ? 'fc2' : 'qkt'] as const) {
-      const part = partOf(pair, config);
-      const error = chosen[layer]?.choices[pair]?.error as number;
-      const slow = await slowError(config, weights, scaled, layer, part);
-      expect(error / slow).toBeCloseTo(1, 2);
-      expect(error).toBeLessThan(1.01 * (await slowError(config, weights, weights, layer, part)));
-      expect(error).toBeLessThan(1.01 * (await slowError(config, weights, halved, layer, part)));
+    const choiceOf = (pair: Pair): ScaleChoice => chosen[layer]?.choices[pair] as ScaleChoice;
+    const errorWith = (own: Weights, pair: Pair) => slowError(config, weights, own, layer, partOf(pair, config));
+    for (const first of pairs.filter((pair) => pair === 'qkv' || pair === 'fc1')) {
+      expect(choiceOf(first).unscaled / (await errorWith(weights, first))).toBeCloseTo(1, 2);
+      expect(choiceOf(first).error).toBeLessThan(1.01 * (await errorWith(halved, first)));
     }
+    for (const last of pairs.filter((pair) => pair === 'qkt' || pair === 'fc2'))
+      expect(choiceOf(last).error / (await errorWith(scaled, last))).toBeCloseTo(1, 2);
   });
 });
 
@@ -189,8 +198,8 @@ describe('an outlier that was planted', () => {
     const size = sizeOf(pair, config);
     const at = 2;
     const outlier = Float32Array.from({ length: size }, (_, i) => (i === at ? 1 / 64 : 1));
-    const uneven = scaledWeights(runtime, config, even, () => ({ [pair]: outlier }));
-    const { chosen } = await search(config, uneven, { pairs: [pair] });
+    const spoilt = scaledWeights(runtime, config, even, () => ({ [pair]: outlier }));
+    const { chosen } = await search(config, spoilt, { pairs: [pair] });
     const { scales, choices } = chosen[0] as SearchedLayer;
     const { error, unscaled } = choices[pair] as ScaleChoice;
     const scale = scales[pair] as Float32Array;
@@ -259,9 +268,22 @@ describe('searchScales', () => {
         return 0.98;
       },
     });
-    expect([...asked]).toEqual(expect.arrayContaining(['mlp.w2.input', 'self_attn.qk_bmm.input2']));
+    const some = ['model.layers.0.mlp.w2.input', 'model.layers.1.self_attn.qk_bmm.input2'];
+    expect([...asked]).toEqual(expect.arrayContaining(some));
     expect([...asked].filter((site) => /qk_bmm.output|pv_bmm.input$|act_fn.input2/.test(site))).toEqual([]);
     expect(cut.chosen[0]?.choices.qkv?.unscaled).not.toBe(whole.chosen[0]?.choices.qkv?.unscaled);
+  });
+
+  test("covers what the recipe's range rules say, unless told otherwise", async () => {
+    const pairs = ['fc1'] as const;
+    const ruled: Recipe = {
+      ...recipe,
+      ranges: [{ site: '*', maxBits: 8, range: { kind: 'percentile', percent: 98 } }],
+    };
+    const own = await searchScales(runtime, { config, weights, recipe: ruled, samples }, { pairs });
+    const told = await search(config, weights, { pairs, coverage: (_, { bits }) => (bits > 8 ? 1 : 0.98) });
+    expect(own.chosen).toEqual(told.chosen);
+    expect(own.chosen).not.toEqual((await search(config, weights, { pairs })).chosen);
   });
 
   test('compares on as many tokens as it is told', async () => {

@@ -12,13 +12,21 @@
  * values, so a candidate costs one run of a part on some of the tokens. Weights, scales and ranges are inputs: one graph serves all
  * candidates of all layers of a shape.
  */
-import { type DecoderConfig, embed, readLayer, type Weights } from '@mobilequant/core';
-import { encodingFromRange, layerSites, type QuantizerSpec, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
+import { type DecoderConfig, embed, readLayer, siteName, type Weights } from '@mobilequant/core';
+import {
+  encodingFromRange,
+  layerSites,
+  type QuantizerSpec,
+  type Range,
+  type Recipe,
+  resolveRecipe,
+} from '@mobilequant/quantizer';
 import type { Executor, Value, Values } from '@mobilequant/tracer';
 import { availablePairs, type Pair } from './learnables.ts';
 import { type LayerObservation, layerObserver } from './observe-layer.ts';
 import { partErrors, partOf, tokensOf } from './part-error.ts';
 import { type OnProgress, progressOf } from './progress.ts';
+import { rangeRulesOf, ruleOf } from './range-rules.ts';
 import {
   candidateScale,
   channelFactors,
@@ -47,8 +55,8 @@ export interface SearchScalesOptions {
   /** For the other pairs: (a, b) in `f^a · g^b`; see `scale-candidates.ts`. */
   readonly exponents?: readonly Exponents[];
   /**
-   * The share of an activation's values that each end of its range covers: 1 (default) is min-max, 0.99999 cuts off one value in 100,000
-   * on either side. Scores and probabilities are always min-max.
+   * The share of an activation's values that each end of its range covers, by full site name: 1 is min-max, 0.99999 cuts off one value in
+   * 100,000 on either side. Default: as the recipe's range rules say (`mse` as min-max). Scores and probabilities are always min-max.
    */
   readonly coverage?: (site: string, spec: QuantizerSpec) => number;
   /** How many tokens candidates are compared on, at most (attention: whole samples, at least one). Ranges come from all. Default 1024. */
@@ -97,24 +105,22 @@ export async function searchScales(
   { config, weights, recipe, samples }: SearchScalesInput,
   options: SearchScalesOptions = {},
 ): Promise<SearchedScales> {
-  const { pairs = PAIRS, alphas = ALPHAS, exponents = EXPONENTS, coverage = () => 1, onProgress } = options;
-  const { tokens: budget = 1024 } = options;
+  const { pairs = PAIRS, alphas = ALPHAS, exponents = EXPONENTS, tokens: budget = 1024, onProgress } = options;
   if (samples.length === 0) throw new RangeError('searchScales: expected at least one sample, got none.');
 
   const available = availablePairs(pairs, config, 'exact');
-  const searched = PAIRS.filter((pair) => available.includes(pair));
+  const parts = new Map(PAIRS.filter((pair) => available.includes(pair)).map((pair) => [pair, partOf(pair, config)]));
+  const searched = [...parts.keys()];
   const candidates = (pair: Pair): readonly Exponents[] => {
     const isNorm = pair === 'qkv' || pair === 'fc1';
     return [UNSCALED, ...(isNorm ? alphas.map((alpha): Exponents => [alpha, 1 - alpha]) : exponents)];
   };
-  const resolveSite = resolveRecipe(recipe);
-  const resolve = (layer: number, site: string) => resolveSite(`model.layers.${layer}.${site}`);
-  const parts = new Map(searched.map((pair) => [pair, partOf(pair, config)]));
+  const resolve = resolveRecipe(recipe);
   const observer = layerObserver(executor, {
     config,
     weights,
     resolve,
-    coverage,
+    coverage: options.coverage ?? coverageBy(recipe),
     kept: new Set([...parts.values()].flatMap(({ input, outputs }) => [input, ...outputs])),
     channels: new Set(
       searched.flatMap((pair) => [...measuredSites(pair, config), ...scaledSites(pair, config).keys()]),
@@ -125,53 +131,42 @@ export async function searchScales(
   const searchLayer = async (layer: number, tensors: Values, observed: LayerObservation): Promise<SearchedLayer> => {
     const measures = new Map(searched.map((pair) => [pair, measuresOf(pair, observed.absMax, tensors, config)]));
     const unscaled = Object.fromEntries([...measures].map(([pair, { f }]) => [pair, f.map(() => 1)]));
+    const encode = (sites: Iterable<string>, range: (site: string) => Range): Values =>
+      encodingValues(sites, (site) => resolve(siteName(layer, site)), range);
     const choices: Partial<Record<Pair, ScaleChoice>> = {};
-    let scales: LayerScales = {};
-    let encodings = encodingsOf(layer, observed);
+    let best: Candidate = {
+      exponents: UNSCALED,
+      scales: {},
+      encodings: encode(layerSites(config).filter(isActivation), (site) => observed.range(site)),
+    };
     for (const [pair, part] of parts) {
+      const before = best;
       const tokens = tokensOf(part, observed, budget);
-      const tried: (Candidate & { readonly error: number })[] = [];
-      for (const exponents of candidates(pair)) {
+      const signs = scaledSites(pair, config);
+      const scaledBy = (exponents: Exponents): Candidate => {
         const scale = candidateScale(measures.get(pair) as Measures, exponents);
-        const candidate: Candidate = scale
-          ? {
-              exponents,
-              scales: { ...scales, [pair]: scale },
-              encodings: { ...encodings, ...encodingsOf(layer, observed, { pair, scale }) },
-            }
-          : { exponents, scales, encodings };
-        const given = scaleValues({ ...unscaled, ...candidate.scales });
-        const error = await errors.error(layer, part, tokens, { ...tensors, ...given, ...candidate.encodings });
-        tried.push({ ...candidate, error });
+        if (!scale) return { ...before, exponents };
+        const factors = (site: string) => (channels: number) =>
+          channelFactors(pair, scale, signs.get(site) as 1 | -1, channels, config);
+        const moved = encode(signs.keys(), (site) => observed.range(site, factors(site)));
+        return {
+          exponents,
+          scales: { ...before.scales, [pair]: scale },
+          encodings: { ...before.encodings, ...moved },
+        };
+      };
+      const tried: { readonly candidate: Candidate; readonly error: number }[] = [];
+      for (const candidate of candidates(pair).map(scaledBy)) {
+        const scales = scaleValues({ ...unscaled, ...candidate.scales });
+        const error = await errors.error(layer, part, tokens, { ...tensors, ...scales, ...candidate.encodings });
+        tried.push({ candidate, error });
       }
-      const best = tried.reduce((a, b) => (b.error < a.error ? b : a));
-      choices[pair] = { exponents: best.exponents, error: best.error, unscaled: tried[0]?.error as number };
-      ({ scales, encodings } = best);
+      const least = tried.reduce((a, b) => (b.error < a.error ? b : a));
+      best = least.candidate;
+      choices[pair] = { exponents: best.exponents, error: least.error, unscaled: tried[0]?.error as number };
     }
-    return { scales, choices };
+    return { scales: best.scales, choices };
   };
-
-  /** Scale and zero point of a layer's quantized activations; or of those that a pair's scale moves, when it has moved them. */
-  function encodingsOf(
-    layer: number,
-    observed: LayerObservation,
-    moved?: { readonly pair: Pair; readonly scale: Float32Array },
-  ): Values {
-    const signs = moved && scaledSites(moved.pair, config);
-    const entries = [...(signs?.keys() ?? layerSites(config))].flatMap((site): [string, Value][] => {
-      const spec = isActivation(site) ? resolve(layer, site) : undefined;
-      if (!spec) return [];
-      const factors =
-        moved &&
-        ((channels: number) => channelFactors(moved.pair, moved.scale, signs?.get(site) as 1 | -1, channels, config));
-      const { encoding } = encodingFromRange(spec.range ?? observed.range(site, factors), spec, { site });
-      return [
-        [`${site}.scale`, { data: encoding.scale, shape: [] }],
-        [`${site}.offset`, { data: Float32Array.from(encoding.zeroPoint), shape: [] }],
-      ];
-    });
-    return Object.fromEntries(entries);
-  }
 
   const progress = progressOf('scales', config.layers, onProgress);
   const chosen: SearchedLayer[] = [];
@@ -188,11 +183,38 @@ export async function searchScales(
   return { weights: scaledWeights(executor, config, weights, (layer) => chosen[layer]?.scales ?? {}), chosen };
 }
 
-/** What a pair could become: scales and activation encodings of the layer, what was chosen before included. */
+/** What a layer could become: scales and activation encodings, those chosen before included. */
 interface Candidate {
   readonly exponents: Exponents;
   readonly scales: LayerScales;
   readonly encodings: Values;
+}
+
+/** What a recipe's range rules keep of a site. */
+function coverageBy(recipe: Recipe): (site: string, spec: QuantizerSpec) => number {
+  const rules = rangeRulesOf(recipe);
+  return (site, spec) => {
+    const rule = ruleOf(site, spec, rules);
+    return rule.kind === 'percentile' ? rule.percent / 100 : 1;
+  };
+}
+
+/** Scale and zero point of quantized activations, as inputs of a graph. */
+function encodingValues(
+  sites: Iterable<string>,
+  resolve: (site: string) => QuantizerSpec | undefined,
+  range: (site: string) => Range,
+): Values {
+  const entries = [...sites].flatMap((site): [string, Value][] => {
+    const spec = resolve(site);
+    if (!spec) return [];
+    const { encoding } = encodingFromRange(spec.range ?? range(site), spec, { site });
+    return [
+      [`${site}.scale`, { data: encoding.scale, shape: [] }],
+      [`${site}.offset`, { data: Float32Array.from(encoding.zeroPoint), shape: [] }],
+    ];
+  });
+  return Object.fromEntries(entries);
 }
 
 const isActivation = (site: string): boolean => !site.endsWith('.weight');
