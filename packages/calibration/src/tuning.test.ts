@@ -190,6 +190,22 @@ test('tuning stops when it is told to, saved, and goes on as if nothing had happ
   await expect(tune(runtime, input, { ...options, batch: 1, store })).rejects.toThrow(StateMismatchError);
 });
 
+test('tuning needs samples, and hidden states of one size where they are compared', async () => {
+  const input = await inputOf();
+  await expect(tune(runtime, { ...input, samples: [] }, options)).rejects.toThrowErrorMatchingInlineSnapshot(
+    `[RangeError: tune: expected samples to learn from, got none. Give some that are not held out.]`,
+  );
+  const wide = tinyConfig({ hidden: 24, ffn: 24, heads: 4, kvHeads: 2, headDim: 4 });
+  const float = { config: wide, weights: tinyWeights(wide, 6) };
+  await expect(
+    tune(runtime, { ...input, float }, { ...options, hidden: 1 }),
+  ).rejects.toThrowErrorMatchingInlineSnapshot(
+    `[RangeError: tune: expected hidden states of one size, got 192 and 288 numbers. Leave out 'hidden'.]`,
+  );
+  const { evaluations } = await tune(runtime, { ...input, float }, options); // logits alone are compared
+  expect(evaluations.every(({ divergence }) => divergence > 0)).toBe(true);
+});
+
 test('tuning ends when the held-out text has not become likelier for so many evaluations, with the best state', async () => {
   const input = await inputOf();
   const wild = { ...options, steps: 30, rate: 1, evaluateEvery: 1, patience: 2, warmUp: 0 };

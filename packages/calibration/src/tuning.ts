@@ -93,7 +93,8 @@ export function tuningRate(recipe: Recipe): number {
  * Tunes a quantized model.
  *
  * @returns a model with the same integers: its weights lie on their grids, so that rounding to nearest gives them back.
- * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rate).
+ * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rate), RangeError (no samples, or
+ * hidden states of two sizes).
  */
 export async function tune(executor: Executor, input: TuningInput, options: TuningOptions): Promise<Tuned> {
   const { model, float, samples, heldOut } = input;
@@ -112,6 +113,8 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     saveEvery = 30,
     signal,
   } = options;
+  if (samples.length === 0 && steps > 0)
+    throw new RangeError('tune: expected samples to learn from, got none. Give some that are not held out.');
   const targets = { ...DEFAULT_TARGETS, ...options.targets };
   const settings = { steps, batch, rate, warmUp, hidden, seed, evaluateEvery, patience, targets };
   const fingerprint = fingerprintOf(input, settings);
