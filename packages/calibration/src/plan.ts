@@ -15,7 +15,7 @@ import { collectHistograms } from './collect-histograms.ts';
 import type { Model } from './fold-norms.ts';
 import { gptq } from './gptq.ts';
 import type { LearningStore } from './learning.ts';
-import { quantizedForm } from './methods.ts';
+import { observedForm, quantizedForm } from './methods.ts';
 import type { OnProgress } from './progress.ts';
 import { needsHeadRanges, type QuantizeResult, quantizeModel, withKnownRanges } from './quantize-model.ts';
 import { needsHistogram, rangesBy } from './range-rules.ts';
@@ -120,7 +120,7 @@ export async function carryOut(
   const float = await withPrefix(executor, config, weights, prefix);
   const model = await timed('transform', async (): Promise<Model> => {
     const changed = await transformed(executor, plan.transform, float, { recipe, calibration, seed, ...reporting });
-    return { ...changed, weights: cachedWeights(changed.weights) };
+    return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
   });
   const ranges = await timed('ranges', () => rangesFor(executor, plan, model, { recipe, calibration, ...reporting }));
   const input = { ...model, recipe, ranges: withKnownRanges(ranges, recipe) };

@@ -17,7 +17,7 @@ import { exportOnnx, integerModel } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
 import { readModel as readGraph } from '@mobilequant/graph/node';
 import type { Runtime } from '@mobilequant/tracer';
-import { isQuantized, QUANTIZATION_FILE, readQuantized } from './quantized-directory.ts';
+import { isQuantized, QUANTIZATION_FILE, readFloat, readQuantized } from './quantized-directory.ts';
 import { QuantizedDirectoryError } from './quantized-directory-error.ts';
 import { readModel } from './read-model.ts';
 
@@ -49,7 +49,10 @@ export async function openForm(
   if (form !== 'integer') checkHasWeights(directory, form);
   switch (form) {
     case 'float':
-      return floatModel(runtime, await readModel(directory));
+      return floatModel(
+        runtime,
+        existsSync(join(directory, QUANTIZATION_FILE)) ? await readFloat(directory) : await readModel(directory),
+      );
     case 'simulated':
       return simulatedModel(runtime, await readQuantized(directory));
     case 'integer':

@@ -97,6 +97,16 @@ export async function writeQuantized(
 }
 
 /**
+ * The float model that a quantized directory holds: the same function as the model that it was made of, behind its prefix. L2 norms
+ * have their epsilon again.
+ */
+export async function readFloat(directory: string): Promise<Pick<QuantizedModel, 'config' | 'weights'>> {
+  const { config, weights, checkpoint } = await readQuantized(directory);
+  const { activation } = parseConfig(checkpoint.config);
+  return { config: { ...config, activation, norm: config.norm === 'l2' ? 'epsilon' : config.norm }, weights };
+}
+
+/**
  * A quantized model from its directory, ours or the reference's; tensors are read when they are needed.
  *
  * @throws QuantizedDirectoryError for a directory without one, or files that are not of one model.
@@ -171,14 +181,15 @@ export function sizesOf({ weights, encodings }: Pick<QuantizedModel, 'weights' |
 const weightSite = (weights: Weights, name: string): string => (name === headName(weights) ? 'lm_head.weight' : name);
 
 /** What config.json does not say of how a quantized model is computed. */
-type Form = Pick<DecoderConfig, 'norm' | 'finalNorm' | 'scoreScale' | 'activation' | 'embeddingFactor'>;
+type Form = Pick<DecoderConfig, 'norm' | 'finalNorm' | 'scoreScale' | 'activation' | 'embeddingFactor' | 'biases'>;
 
-const formOf = ({ norm, finalNorm, scoreScale, activation, embeddingFactor }: DecoderConfig): Form => ({
+const formOf = ({ norm, finalNorm, scoreScale, activation, embeddingFactor, biases }: DecoderConfig): Form => ({
   norm,
   finalNorm,
   scoreScale,
   activation,
   embeddingFactor,
+  biases, // LayerNorms that were folded have none
 });
 
 const NORM_FORMS = ['epsilon', 'l2', 'l2-folded', 'layer'];
@@ -188,6 +199,7 @@ const FORMS: { readonly [K in keyof Form]: (value: unknown) => boolean } = {
   scoreScale: (value) => ['explicit', 'folded'].includes(value as string),
   activation: (value) => ['silu', 'gelu', 'gelu-tanh'].includes(value as string),
   embeddingFactor: (value) => typeof value === 'number' && Number.isFinite(value) && value > 0,
+  biases: (value) => Array.isArray(value) && value.every((module) => typeof module === 'string'),
 };
 
 /** The form in the file; what it does not say is as config.json has it. */

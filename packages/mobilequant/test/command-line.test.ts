@@ -66,6 +66,37 @@ describe('from a model to an exported one', () => {
     expect(exported.tokenPerplexity).toBe(fresh.tokenPerplexity);
   });
 
+  test.each([
+    ['w8a8', 'fast', '--prefix', '0,5'],
+    ['w4a8', 'best', '--prefix', '0', '--tuning', '3'],
+  ])('%s by the preset %s: the same forms, all behind one prefix', async (recipe, preset, ...steps) => {
+    const options = ['--recipe', recipe, '--method', preset, ...steps, '--json', '--out', preset, ...CALIBRATION];
+    const done = await mobilequant('quantize', 'model', ...options);
+    expect(done).toMatchObject({ status: 0, reports: expect.not.stringContaining('rror') });
+    const config = JSON.parse(await readFile(join(directory, preset, 'config.json'), 'utf8'));
+    expect(config.mobilequant.prefix).toEqual((steps[1] as string).split(',').map(Number));
+
+    const perplexity = async (form: string): Promise<number> =>
+      JSON.parse((await mobilequant('evaluate', preset, ...MEASURE, '--form', form)).out).tokenPerplexity;
+    const [float, simulated, integer] = [
+      await perplexity('float'),
+      await perplexity('simulated'),
+      await perplexity('integer'),
+    ];
+    expect(Math.abs(simulated / float - 1)).toBeLessThan(recipe === 'w8a8' ? 0.05 : 0.4);
+    expect(integer / simulated).toBeCloseTo(1, 3);
+    const { plan } = JSON.parse(await readFile(join(directory, preset, 'quantization.json'), 'utf8')).options;
+    expect(plan).toMatchObject({ prefix: config.mobilequant.prefix, rounding: recipe === 'w4a8' ? 'gptq' : 'nearest' });
+  });
+
+  test('steps of a plan belong to a preset', async () => {
+    const { status, reports } = await quantize('never', '--method', 'minmax', '--rounding', 'gptq');
+    expect({ status, reports }).toMatchObject({
+      status: 2,
+      reports: expect.stringContaining('--rounding: expected a preset'),
+    });
+  });
+
   test('a smoothed model is the same float function', async () => {
     await quantize('smooth', '--method', 'smoothquant');
     const { out } = await mobilequant('evaluate', 'smooth', ...MEASURE, '--form', 'float');
