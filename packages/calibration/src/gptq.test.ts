@@ -92,15 +92,29 @@ describe('gptq', () => {
     );
   });
 
-  test('is the same every time, and near what tfjs computes without a runtime', async () => {
+  test('is the same every time', async () => {
     const given = await input(config, weights);
-    const result = await gptq(runtime, given);
-    expect(await read((await gptq(runtime, given)).weights)).toEqual(await read(result.weights));
+    expect(await read((await gptq(runtime, given)).weights)).toEqual(await read((await gptq(runtime, given)).weights));
+  });
+
+  test('is what tfjs computes without a runtime, but for what float32 decides', async () => {
     await tf.setBackend('cpu');
-    const eager = await gptq(eagerExecutor(), given);
-    const [a, b] = [await read(result.weights), await read(eager.weights)].map((all) => all.flatMap((x) => [...x]));
-    const differ = a?.filter((x, i) => x !== b?.[i]).length as number;
-    expect(differ / (a?.length as number)).toBeLessThan(0.02);
+    const given = await input(config, weights);
+    const [traced, eager] = [await gptq(runtime, given), await gptq(eagerExecutor(), given)];
+    const error = await outputError(given, traced, given.samples);
+    expect((await outputError(given, eager, given.samples)) / error).toBeCloseTo(1, 0);
+
+    const plain = { correction: 0 }; // corrected, one integer that falls the other way moves every weight behind it
+    const [a, b] = [await gptq(runtime, given, plain), await gptq(eagerExecutor(), given, plain)];
+    const [x, y] = [(await read(a.weights)).flatMap((w) => [...w]), (await read(b.weights)).flatMap((w) => [...w])];
+    expect(x.filter((v, i) => v !== y[i]).length / x.length).toBeLessThan(0.02);
+  });
+
+  test('comes closer to the float model by making up for errors of inputs', async () => {
+    const given = await input(config, weights, w4({ kind: 'channel' }));
+    const error = async (correction: number) =>
+      outputError(given, await gptq(runtime, given, { correction }), given.samples);
+    expect(await error(0.5)).toBeLessThan(await error(0));
   });
 
   test('keeps what clipping says, and chooses the rest', async () => {

@@ -2,35 +2,25 @@
  * GPTQ: weights rounded so that the errors of a linear's columns cancel on the inputs that it gets.
  *
  * Layer by layer, over the hidden states that the quantized layers before it put out; within a layer q, k, v → o → w1, w3 → w2,
- * each seeing what the rounded ones before it make of them. A stage needs one value of the block, so it runs the block with a tap
- * that reports this value, and that gives back others already known: the graph in front of those falls away.
+ * each seeing what the rounded ones before it make of them. Beside them the float model's hidden states: what earlier rounding did to
+ * a linear's inputs, its weights partly make up for.
  */
-import {
-  block,
-  contextCache,
-  type DecoderConfig,
-  embed,
-  layerShapes,
-  type Reading,
-  readLayer,
-  simulatedReading,
-  specsOf,
-  type Tap,
-  type Weights,
-} from '@mobilequant/core';
+import { floatReading, simulatedReading, type Weights } from '@mobilequant/core';
 import {
   dequantize,
   type Encoding,
   encodingFromRanges,
+  type QuantizerSpec,
   quantize,
   type Ranges,
   resolveRecipe,
   type UnsignedLevels,
 } from '@mobilequant/quantizer';
-import { type Executor, type ProgramCache, programCache, type Value, type Values } from '@mobilequant/tracer';
-import type * as tf from '@tensorflow/tfjs';
+import { type Executor, programCache, type Value } from '@mobilequant/tracer';
 import { clipByError } from './clip-by-error.ts';
-import { addInputs, emptyHessian, feedbackOf } from './hessian.ts';
+import { addInputs, emptyHessian, type Feedback, feedbackOf } from './hessian.ts';
+import { hiddenStream } from './hidden-stream.ts';
+import { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { type QuantizeInput, quantizeModel } from './quantize-model.ts';
 import { roundWithFeedback } from './round-with-feedback.ts';
@@ -43,9 +33,14 @@ export interface GptqInput extends QuantizeInput {
 export interface GptqOptions {
   /** Added to the diagonal of each Hessian, as a part of its mean. Default 0.01. */
   readonly damping?: number;
+  /**
+   * How much of the errors in its inputs a linear is to make up for: 0 (GPTQ as published, one pass through the model less) to 1.
+   * Default 0.5.
+   */
+  readonly correction?: number;
   /** Columns that are worked on at once. Default 128. */
   readonly block?: number;
-  /** `nearest` chooses the same scales and rounds without feedback, for comparison. Default `gptq`. */
+  /** `nearest` chooses scales by error too, but rounds without feedback or correction, for comparison. Default `gptq`. */
   readonly rounding?: 'gptq' | 'nearest';
   readonly onProgress?: OnProgress;
   /** Looked at before each layer; an aborted one throws its reason. */
@@ -64,14 +59,14 @@ const STAGES: readonly { readonly modules: readonly string[]; readonly cut: bool
 ];
 
 /**
- * Rounds the quantized linears of all layers. What a weight keeps is what `clipping` says, or else chosen by Hessian-weighted error.
+ * Rounds the quantized linears of all layers. What a weight keeps is what `clipping` says, or else chosen by what is left of the error.
  *
  * @throws RecipeError when a site of the recipe has no range, before anything is computed.
  */
 export async function gptq(
   executor: Executor,
   { samples, ...input }: GptqInput,
-  { damping = 0.01, block = 128, rounding = 'gptq', onProgress, signal }: GptqOptions = {},
+  { damping = 0.01, correction = 0.5, block = 128, rounding = 'gptq', onProgress, signal }: GptqOptions = {},
 ): Promise<GptqResult> {
   const { config, recipe } = input;
   const resolve = resolveRecipe(recipe);
@@ -79,54 +74,63 @@ export async function gptq(
   const rounded = new Map<string, Rounded>();
   const weights = roundedWeights(input.weights, rounded);
   const programs = programCache(executor);
-  const simulated = layerRunner(programs, config, weights, simulatedReading(withoutLinears(model.encodings)));
   const progress = progressOf('gptq', config.layers, onProgress);
+  const corrects = rounding === 'gptq' && correction > 0;
 
-  let hidden: Value[] = await Promise.all(samples.map((sample) => embed(config, weights, sample)));
-  for (let layer = 0; layer < config.layers; layer++) {
-    signal?.throwIfAborted();
-    const known: Record<string, Value>[] = hidden.map(() => ({}));
-    for (const { modules, cut } of STAGES) {
-      const quantized = modules.flatMap((module) => {
-        const site = `model.layers.${layer}.${module}.weight`;
-        const spec = weights.has(site) && resolve(site);
-        return spec ? [{ site, spec }] : [];
-      });
-      if (quantized.length === 0) continue;
+  const simulated = simulatedReading(withoutLinears(model.encodings));
+  const quantized = await hiddenStream(programs, config, weights, simulated, samples);
+  const float = corrects && (await hiddenStream(programs, config, input.weights, floatReading, samples));
 
-      const site = `${modules[0]}.input`;
-      const tensors = await readLayer(weights, layer);
-      let hessian: Value | undefined;
-      for (const [i, x] of hidden.entries()) {
-        const value = await simulated(layer, tensors, x, known[i] as Values, site);
-        hessian = await addInputs(programs, hessian ?? emptyHessian(value.shape[1] as number), value);
-        if (cut) (known[i] as Record<string, Value>)[site] = value;
+  try {
+    for (let layer = 0; layer < config.layers; layer++) {
+      signal?.throwIfAborted();
+      for (const { modules, cut } of STAGES) {
+        const sites = modules.flatMap((module) => {
+          const site = `model.layers.${layer}.${module}.weight`;
+          const spec = weights.has(site) && resolve(site);
+          return spec ? [{ site, spec }] : [];
+        });
+        if (sites.length === 0) continue;
+        const { hessian, drift } = await observe(layer, `${modules[0]}.input`, cut);
+        const feedback = await feedbackOf(programs, hessian, { damping, block });
+        for (const { site, spec } of sites) rounded.set(site, await round(site, spec, feedback, drift));
       }
-      if (!hessian) continue;
-
-      const feedback = await feedbackOf(programs, hessian, { damping, block });
-      for (const { site, spec } of quantized) {
-        const weight: Value = { data: await weights.read(site), shape: weights.shape(site) };
-        const ranges =
-          input.clipping?.get(site) ??
-          clipByError(weight, spec, rounding === 'gptq' ? feedback.pivots : feedback.diagonal, site);
-        const { encoding } = encodingFromRanges(ranges, spec, { site });
-        const levels =
-          rounding === 'gptq'
-            ? await roundWithFeedback(programs, weight, encoding, feedback)
-            : quantize(weight.data as Float32Array, encoding, { site });
-        rounded.set(site, { levels, encoding, ranges });
-      }
+      await quantized.pass(layer);
+      if (float) await float.pass(layer);
+      progress.step();
     }
-    const tensors = await readLayer(weights, layer);
-    const next: Value[] = [];
-    for (const [i, x] of hidden.entries()) next.push(await simulated(layer, tensors, x, known[i] as Values));
-    hidden = next;
-    progress.step();
+  } finally {
+    await programs.release();
   }
-  await programs.release();
   const kept = [...rounded].map(([site, { ranges }]) => [site, ranges] as const);
   return { ...input, weights, clipping: new Map([...(input.clipping ?? []), ...kept]) };
+
+  /** The Hessian of what all samples have at a site, and how far that is from the float model's. */
+  async function observe(layer: number, site: string, keep: boolean): Promise<{ hessian: Value; drift?: Value }> {
+    const [at, floatAt] = [await quantized.sites(layer), float && (await float.sites(layer))];
+    const channels = weights.shape(`model.layers.${layer}.${site.replace(/input$/, 'weight')}`)[1] as number;
+    let hessian = emptyHessian(channels);
+    let drift = emptyHessian(channels);
+    for (const i of samples.keys()) {
+      const x = await at(i, site, { keep });
+      hessian = await addInputs(programs, hessian, x);
+      if (floatAt) drift = await addDrift(programs, drift, await floatAt(i, site, { keep }), x);
+    }
+    return floatAt ? { hessian, drift } : { hessian };
+  }
+
+  async function round(site: string, spec: QuantizerSpec, feedback: Feedback, drift?: Value): Promise<Rounded> {
+    const own: Value = { data: await input.weights.read(site), shape: weights.shape(site) };
+    const weight = drift ? await makeUpForInputs(programs, own, drift, feedback, correction) : own;
+    const importance = rounding === 'gptq' ? feedback.pivots : feedback.diagonal;
+    const ranges = input.clipping?.get(site) ?? clipByError(weight, spec, importance, site);
+    const { encoding } = encodingFromRanges(ranges, spec, { site });
+    const levels =
+      rounding === 'gptq'
+        ? await roundWithFeedback(programs, weight, encoding, feedback)
+        : quantize(weight.data as Float32Array, encoding, { site });
+    return { levels, encoding, ranges };
+  }
 }
 
 /** A weight as integers: a quarter of the memory, and the same reals whenever they are asked for. */
@@ -151,45 +155,4 @@ const roundedWeights = (weights: Weights, rounded: ReadonlyMap<string, Rounded>)
 function withoutLinears(encodings: ReadonlyMap<string, Encoding>): Map<string, Encoding> {
   const linears = new Set(STAGES.flatMap(({ modules }) => modules.map((module) => `${module}.weight`)));
   return new Map([...encodings].filter(([site]) => !linears.has(site.replace(/^model\.layers\.\d+\./, ''))));
-}
-
-const KNOWN = 'known:';
-
-/**
- * Runs a layer, quantized but for its linears' weights, as far as a site if one is named, or to its end.
- *
- * @returns `[tokens, channels]` as it is behind the site's quantizer.
- */
-function layerRunner(
-  programs: ProgramCache,
-  config: DecoderConfig,
-  weights: Weights,
-  reading: Reading,
-): (layer: number, tensors: Values, x: Value, known: Values, site?: string) => Promise<Value> {
-  const context = contextCache(config);
-  return async (layer, tensors, x, known, wanted) => {
-    const tokens = x.shape[0] as number;
-    const given = Object.fromEntries(Object.entries(known).map(([site, value]) => [KNOWN + site, value]));
-    const values: Values = { ...context(tokens, layer), ...tensors, ...reading.values(layer), ...given, x };
-    const program = await programs.program(
-      `layer ${tokens} ${wanted} ${Object.keys(known)} ${JSON.stringify(layerShapes(weights, layer))} ${reading.key(layer)}`,
-      () => specsOf(values),
-      (inputs) => {
-        const quantized = reading.tap(layer, inputs);
-        let found: tf.Tensor | undefined;
-        const tap: Tap = {
-          weight: quantized.weight,
-          activation(site, x, hint) {
-            const y = inputs[KNOWN + site] ?? quantized.activation(site, x, hint);
-            if (site === wanted) found = y;
-            return y;
-          },
-        };
-        const named = inputs as Readonly<Record<'x' | 'cos' | 'sin' | 'mask', tf.Tensor>> & typeof inputs;
-        const end = block(named.x, named, named, config, { tap, queryChunk: 128 }).x;
-        return { y: found ?? end };
-      },
-    );
-    return (await program.run(values)).y;
-  };
 }

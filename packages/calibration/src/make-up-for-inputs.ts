@@ -1,0 +1,114 @@
+/**
+ * What a linear can do about the errors that reach it. Its inputs x are not the float model's x̃; the weight that comes closest to
+ * W x̃ on x is not W:
+ *
+ *     W' = argmin Σ |W x̃ - W' x|² = W + W D H⁻¹,   D = Σ (x̃ - x) xᵀ
+ *
+ * Rounding W' instead of W is what GPTAQ does (arXiv 2504.02692). Few inputs do not say W' exactly, so a part of the way is safer than all.
+ */
+import type { ProgramCache, Value } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
+import type { Feedback } from './hessian.ts';
+
+/** D of more inputs, `[tokens, in]` each; `[in, in]` like an empty Hessian to begin with. */
+export async function addDrift(programs: ProgramCache, drift: Value, float: Value, x: Value): Promise<Value> {
+  const program = await programs.program(
+    `drift ${x.shape}`,
+    () => ({ drift: drift.shape, float: x.shape, x: x.shape }),
+    ({ drift, float, x }) => ({ y: tf.add(drift, tf.matMul(tf.sub(float, x) as tf.Tensor2D, x as tf.Tensor2D, true)) }),
+  );
+  return (await program.run({ drift, float, x })).y;
+}
+
+/**
+ * The weight, a part of the way to W'.
+ *
+ * @param weight `[out, in]`
+ * @param part 0 to 1
+ */
+export async function makeUpForInputs(
+  programs: ProgramCache,
+  weight: Value,
+  drift: Value,
+  feedback: Feedback,
+  part: number,
+): Promise<Value> {
+  const [rows, size] = weight.shape as [number, number];
+  const { order } = feedback;
+  const places = new Int32Array(size);
+  order.forEach((column, place) => {
+    places[column] = place;
+  });
+  const index = { shape: [size], dtype: 'int32' } as const;
+
+  const before = await programs.program(
+    `drift of ${weight.shape}`,
+    () => ({ weight: weight.shape, drift: drift.shape, order: index }),
+    ({ weight, drift, order }) => ({ y: tf.gather(tf.matMul(drift, weight, true, true), order as tf.Tensor1D) }),
+  );
+  const { y } = await before.run({ weight, drift, order: { data: order, shape: [size] } });
+  const change = await solve(programs, feedback, y.data as Float32Array, rows);
+  const after = await programs.program(
+    `made up ${part} ${weight.shape}`,
+    () => ({ weight: weight.shape, change: [size, rows], places: index }),
+    ({ weight, change, places }) => ({
+      y: tf.add(weight, tf.mul(part, tf.transpose(tf.gather(change, places as tf.Tensor1D)))),
+    }),
+  );
+  return (await after.run({ weight, change, places: { data: places, shape: [size] } })).y;
+}
+
+/** H⁻¹ b by way of H = l d lᵀ: l z = b from the first row on, then lᵀ y = z / d from the last, `[in, out]` in the feedback's order. */
+async function solve(
+  programs: ProgramCache,
+  { order, panels, pivots }: Feedback,
+  right: Float32Array,
+  columns: number,
+): Promise<Value> {
+  const size = order.length;
+  const b = right.slice();
+  const rows = (from: number, count: number): Value => ({
+    data: b.subarray(from * columns, (from + count) * columns),
+    shape: [count, columns],
+  });
+  /** Row `to` less a multiple of row `of`. */
+  const takeOff = (to: number, of: number, factor: number): void => {
+    for (let i = to * columns, j = of * columns, end = i + columns; i < end; i++, j++)
+      b[i] = (b[i] as number) - factor * (b[j] as number);
+  };
+
+  for (const { from, width, data } of panels) {
+    for (let i = 0; i < width; i++)
+      for (let j = 0; j < i; j++) takeOff(from + i, from + j, data[i * width + j] as number);
+    const behind = size - from - width;
+    if (behind === 0) continue;
+    const program = await programs.program(
+      `forward ${behind} ${width} ${columns}`,
+      () => ({ l: [behind, width], own: [width, columns], rest: [behind, columns] }),
+      ({ l, own, rest }) => ({ y: tf.sub(rest, tf.matMul(l, own)) }),
+    );
+    const l: Value = { data: data.subarray(width * width), shape: [behind, width] };
+    const { y } = await program.run({ l, own: rows(from, width), rest: rows(from + width, behind) });
+    b.set(y.data as Float32Array, (from + width) * columns);
+  }
+  for (const { from, width, data } of panels.toReversed()) {
+    for (let i = from; i < from + width; i++) {
+      const pivot = pivots[order[i] as number] as number;
+      for (let at = i * columns; at < (i + 1) * columns; at++) b[at] = (b[at] as number) / pivot;
+    }
+    const behind = size - from - width;
+    if (behind > 0) {
+      const program = await programs.program(
+        `backward ${behind} ${width} ${columns}`,
+        () => ({ l: [behind, width], own: [width, columns], rest: [behind, columns] }),
+        ({ l, own, rest }) => ({ y: tf.sub(own, tf.matMul(l, rest, true)) }),
+      );
+      const l: Value = { data: data.subarray(width * width), shape: [behind, width] };
+      const { y } = await program.run({ l, own: rows(from, width), rest: rows(from + width, behind) });
+      b.set(y.data as Float32Array, from * columns);
+    }
+    for (let i = width - 1; i >= 0; i--)
+      for (let j = 0; j < i; j++) takeOff(from + j, from + i, data[i * width + j] as number);
+  }
+  return { data: b, shape: [size, columns] };
+}
