@@ -100,14 +100,14 @@ describe('gptq', () => {
   test('is what tfjs computes without a runtime, but for what float32 decides', async () => {
     await tf.setBackend('cpu');
     const given = await input(config, weights);
-    const [traced, eager] = [await gptq(runtime, given), await gptq(eagerExecutor(), given)];
-    const error = await outputError(given, traced, given.samples);
-    expect((await outputError(given, eager, given.samples)) / error).toBeCloseTo(1, 0);
-
-    const plain = { correction: 0 }; // corrected, one integer that falls the other way moves every weight behind it
-    const [a, b] = [await gptq(runtime, given, plain), await gptq(eagerExecutor(), given, plain)];
+    const [a, b] = [await gptq(runtime, given), await gptq(eagerExecutor(), given)];
     const [x, y] = [(await read(a.weights)).flatMap((w) => [...w]), (await read(b.weights)).flatMap((w) => [...w])];
     expect(x.filter((v, i) => v !== y[i]).length / x.length).toBeLessThan(0.02);
+
+    const corrected = { correction: 0.5 }; // one integer that falls the other way moves every weight behind it
+    const [c, d] = [await gptq(runtime, given, corrected), await gptq(eagerExecutor(), given, corrected)];
+    const error = await outputError(given, c, given.samples);
+    expect(Math.abs((await outputError(given, d, given.samples)) / error - 1)).toBeLessThan(0.25);
   });
 
   test('comes closer to the float model by making up for errors of inputs', async () => {

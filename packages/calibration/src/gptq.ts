@@ -2,8 +2,8 @@
  * GPTQ: weights rounded so that the errors of a linear's columns cancel on the inputs that it gets.
  *
  * Layer by layer, over the hidden states that the quantized layers before it put out; within a layer q, k, v → o → w1, w3 → w2,
- * each seeing what the rounded ones before it make of them. Beside them the float model's hidden states: what earlier rounding did to
- * a linear's inputs, its weights partly make up for.
+ * each seeing what the rounded ones before it make of them. On request also over the float model's hidden states: what earlier rounding
+ * did to a linear's inputs, its weights then partly make up for.
  */
 import { floatReading, simulatedReading, type Weights } from '@mobilequant/core';
 import {
@@ -34,8 +34,8 @@ export interface GptqOptions {
   /** Added to the diagonal of each Hessian, as a part of its mean. Default 0.01. */
   readonly damping?: number;
   /**
-   * How much of the errors in its inputs a linear is to make up for: 0 (GPTQ as published, one pass through the model less) to 1.
-   * Default 0.5.
+   * How much of the errors in its inputs a linear is to make up for: 0 (GPTQ as published; the default) to 1. Anything above 0 is one
+   * more pass through the model, and wants many more tokens than a linear has inputs.
    */
   readonly correction?: number;
   /** Columns that are worked on at once. Default 128. */
@@ -66,7 +66,7 @@ const STAGES: readonly { readonly modules: readonly string[]; readonly cut: bool
 export async function gptq(
   executor: Executor,
   { samples, ...input }: GptqInput,
-  { damping = 0.01, correction = 0.5, block = 128, rounding = 'gptq', onProgress, signal }: GptqOptions = {},
+  { damping = 0.01, correction = 0, block = 128, rounding = 'gptq', onProgress, signal }: GptqOptions = {},
 ): Promise<GptqResult> {
   const { config, recipe } = input;
   const resolve = resolveRecipe(recipe);
