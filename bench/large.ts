@@ -105,7 +105,9 @@ try {
   const start = performance.now();
   if (!existsSync(at('model/model.safetensors'))) await writeModel(at('model'));
   await writeIds(at('ids.safetensors'));
-  console.log(`${'write 2.2 GB of weights'.padEnd(28)}${((performance.now() - start) / 1000).toFixed(0).padStart(5)} s`);
+  console.log(
+    `${'write 2.2 GB of weights'.padEnd(28)}${((performance.now() - start) / 1000).toFixed(0).padStart(5)} s`,
+  );
 
   const calibration = ['--calibration', `${at('ids.safetensors')}:ids`, '--samples', '1', '--tokens', `${tokens}`];
   const quantize = ['quantize', at('converted'), '--recipe', 'w8a8', ...calibration];

@@ -7,7 +7,7 @@ import {
   rowsOf,
   simulatedReading,
 } from '@mobilequant/core';
-import { type QuantizerSpec, quantize, type Recipe, recipes, withRules } from '@mobilequant/quantizer';
+import { type Encoding, type QuantizerSpec, quantize, type Recipe, recipes, withRules } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { type Architecture, architecture, architectures } from '../test/architectures.ts';

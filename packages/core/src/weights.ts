@@ -35,7 +35,7 @@ export function cachedWeights(weights: Weights, bytes: number = CACHE_BYTES): We
     readRows: (name, rows) => weights.readRows(name, rows),
     read(name) {
       const known = tensors.get(name);
-      if (known) return known;
+      if (known !== undefined) return known;
       const tensor = weights.read(name);
       const size = weights.shape(name).reduce((product, d) => product * d, 4);
       if (size <= left) {
