@@ -2,7 +2,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { collectStatistics, quantizeModel, rangesOf } from '@mobilequant/calibration';
 import { openCheckpoint } from '@mobilequant/checkpoint/node';
-import { createDecoder, languageModel, parseConfig, simulatedReading } from '@mobilequant/core';
+import {
+  checkpointForm,
+  createDecoder,
+  fromCheckpoint,
+  languageModel,
+  parseConfig,
+  simulatedReading,
+} from '@mobilequant/core';
 import { recipeByName } from '@mobilequant/quantizer';
 import { expect, test } from 'vitest';
 import { exportOnnx, integerKernels, integerModel } from '../src/index.ts';
@@ -32,9 +39,10 @@ test.skipIf(!shared).each(['w8a8', 'w4a8'] as const)(
     const { encode } = await checkpoint.tokenizer();
     const data = join(shared as string, 'data/stories-samples');
     const config = parseConfig(checkpoint.config);
+    const weights = fromCheckpoint(checkpointForm(checkpoint.config), checkpoint.weights);
     const samples = await texts(join(data, 'calibration.jsonl'), 4, encode);
-    const ranges = rangesOf(await collectStatistics(runtime, config, checkpoint.weights, samples));
-    const { model } = await quantizeModel({ config, weights: checkpoint.weights, recipe: recipeByName(name), ranges });
+    const ranges = rangesOf(await collectStatistics(runtime, config, weights, samples));
+    const { model } = await quantizeModel({ config, weights, recipe: recipeByName(name), ranges });
 
     const graph = await exportOnnx(model, { tokens });
     const report = integerKernels(graph);
