@@ -8,6 +8,7 @@ export { foldNorms, type Model, TransformError } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';
 export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf } from './hessian.ts';
+export { type HiddenStream, hiddenStream } from './hidden-stream.ts';
 export { binEdge, type Histogram, histogramOf, mergeHistograms } from './histogram.ts';
 export {
   type FusedLayer,
@@ -46,6 +47,7 @@ export {
   StateMismatchError,
   startSession,
 } from './learning.ts';
+export { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
 export {
   defaultRates,
   defaultTargets,
