@@ -44,15 +44,15 @@ export const PRESETS = ['fast', 'best'] as const;
 export type Preset = (typeof PRESETS)[number];
 
 /**
- * What is best for a recipe as far as measured: weights of 8 bits want scales, those of 4 a rotation and feedback. `fast` takes no
- * gradients, `best` tunes.
+ * What is best as far as measured: a rotation, and feedback for weights of less than 8 bits; `best` tunes too. Models with norms behind
+ * attention and MLP, whose residual stream cannot be rotated, get scales where weights have 8 bits.
  */
-export function presetPlan(preset: Preset, recipe: Recipe): Plan {
+export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick<DecoderConfig, 'outputNorms'>): Plan {
   const weights = resolveRecipe(recipe)('model.layers.0.mlp.w1.weight');
   const coarse = weights !== undefined && weights.bits < 8;
   return {
     prefix: 4,
-    transform: coarse ? 'rotation' : 'scales',
+    transform: outputNorms && !coarse ? 'scales' : 'rotation',
     ranges: 'rules',
     rounding: coarse ? 'gptq' : 'nearest',
     tuning: preset === 'fast' ? 0 : coarse ? 160 : 60,

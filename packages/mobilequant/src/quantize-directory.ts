@@ -88,7 +88,7 @@ export async function quantizeDirectory(
   const store = learningFile(join(directory, LEARNING_FILE));
   await checkOutput(directory, isOurs, 'a quantized model');
   checkRecipe(recipe, model.config.layers);
-  const plan = isPreset(method) ? { ...presetPlan(method, recipe), ...changes } : undefined;
+  const plan = isPreset(method) ? { ...presetPlan(method, recipe, model.config), ...changes } : undefined;
   const learns = plan ? plan.tuning > 0 : method === 'omniquant' || method === 'mobilequant';
   if (resume && learns)
     await store.load(); // a damaged state is found before anything is computed

@@ -1,0 +1,71 @@
+import {
+  cachedWeights,
+  createDecoder,
+  type DecoderConfig,
+  languageModel,
+  simulatedReading,
+  type Weights,
+} from '@mobilequant/core';
+import { recipes } from '@mobilequant/quantizer';
+import { nodeRuntime } from '@mobilequant/tracer/node';
+import { describe, expect, test } from 'vitest';
+import { architecture } from '../test/architectures.ts';
+import { tinyWeights } from '../test/tiny-layer.ts';
+import { carryOut, type Plan, presetPlan } from './plan.ts';
+
+const runtime = nodeRuntime();
+const text = (first: number, vocab: number) =>
+  Int32Array.from({ length: 24 }, (_, i) => (5 * i + first * i * i + first) % vocab);
+const PLAIN: Plan = { prefix: [], transform: 'none', ranges: 'minmax', rounding: 'nearest', tuning: 0 };
+
+async function logitsOf(model: { config: DecoderConfig; weights: Weights }, tokens: Int32Array) {
+  return languageModel(createDecoder(runtime, model.config, cachedWeights(model.weights))).logits(tokens);
+}
+
+const largest = (values: Float32Array) => values.reduce((max, v) => Math.max(max, Math.abs(v)), 0);
+
+describe.each(['llama', 'gemma', 'gemma3', 'stablelm', 'phi'])('%s', (name) => {
+  const { config, weights } = { config: architecture(name), weights: tinyWeights(architecture(name), 3) };
+  const calibration = [1, 2, 3, 4].map((first) => text(first, config.vocab));
+  const tokens = text(7, config.vocab);
+
+  test.each([
+    { transform: 'smooth' },
+    { transform: 'scales' },
+    { transform: 'rotation' },
+    { transform: 'rotation', rounding: 'gptq' },
+  ] as const)('is the same float function behind a prefix after %o, and close to it in integers', async (changes) => {
+    const plan: Plan = { ...PLAIN, prefix: [2, 5], ...changes };
+    const { model, float, seconds } = await carryOut(
+      runtime,
+      { config, weights, recipe: recipes.w8a8, calibration },
+      plan,
+    );
+    expect(Object.keys(seconds)).toEqual(['prefix', 'transform', 'ranges', 'rounding']);
+    expect(model.config.prefix).toEqual([2, 5]);
+    const wanted = await logitsOf(float, tokens);
+    if (plan.rounding === 'nearest') {
+      const got = await logitsOf(model, tokens);
+      got.forEach((v, i) => expect(Math.abs(v - (wanted[i] as number))).toBeLessThan(2e-4 * largest(wanted)));
+    }
+    const reading = simulatedReading(model.encodings);
+    const simulated = languageModel(createDecoder(runtime, model.config, cachedWeights(model.weights), { reading }));
+    const rounded = await simulated.logits(tokens);
+    rounded.forEach((v, i) => expect(Math.abs(v - (wanted[i] as number))).toBeLessThan(0.2 * largest(wanted)));
+  });
+});
+
+test('presets choose by the bits of the weights and by what can be rotated', () => {
+  const [plain, sandwiched] = [architecture('llama'), architecture('gemma3')];
+  expect(presetPlan('fast', recipes.w8a8, plain)).toMatchObject({
+    transform: 'rotation',
+    rounding: 'nearest',
+    tuning: 0,
+  });
+  expect(presetPlan('best', recipes.w4a8, plain)).toMatchObject({
+    transform: 'rotation',
+    rounding: 'gptq',
+    tuning: 160,
+  });
+  expect(presetPlan('fast', recipes.w8a8, sandwiched)).toMatchObject({ transform: 'scales' });
+});
