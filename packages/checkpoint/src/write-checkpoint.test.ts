@@ -50,6 +50,17 @@ test('tensors have Hugging Face names in the file', async () => {
   expect((await openCheckpoint(join(root, 'to'))).config.torch_dtype).toBe('float16');
 });
 
+test('a float of config.json stays one where it is a whole number, and counts stay counts', async () => {
+  const { root, from, weights } = await source();
+  const config = { final_logit_softcapping: 30, rope_theta: 10000, max_position_embeddings: 64 };
+  await writeCheckpoint(join(root, 'to'), { from, weights, dtype: 'float32', config });
+  const text = await readFile(join(root, 'to', 'config.json'), 'utf8');
+  expect(text).toContain('"final_logit_softcapping": 30.0');
+  expect(text).toContain('"rope_theta": 10000.0');
+  expect(text).toContain('"max_position_embeddings": 64,');
+  expect(JSON.parse(text)).toMatchObject(config);
+});
+
 test('a directory with other things is not touched unless that is allowed; then they stay', async () => {
   const { root, from, weights } = await source();
   await mkdir(join(root, 'to', 'notes'), { recursive: true });

@@ -74,7 +74,7 @@ export async function writeCheckpoint(directory: string, options: WriteCheckpoin
     if (!made) for (const file of COMPANIONS) await copyIfThere(join(from.directory, file), join(draft, file));
     const files = { 'config.json': configOf(from.config, config, dtype), ...made, ...json };
     for (const [name, value] of Object.entries(files)) {
-      await writeFile(join(draft, name), `${JSON.stringify(value, null, 2)}\n`);
+      await writeFile(join(draft, name), jsonText(value));
     }
     const tensors = weights.names().map((name) => ({
       name,
@@ -126,6 +126,12 @@ async function madeCompanions({
   const tokens = Object.entries(config).filter(([key]) => /^(bos|eos|pad)_token_id$/.test(key));
   return { ...(tokens.length > 0 && { 'generation_config.json': Object.fromEntries(tokens) }), ...made };
 }
+
+/** Keys of config.json that are floats where they are whole numbers too: transformers 5 refuses 30 for 30.0. */
+const FLOATS =
+  /^(\s*"(?:\w+_softcapping|\w+_norm_eps|initializer_range|rope_theta|rope_local_base_freq|partial_rotary_factor|(?:\w+_)?factor)": -?\d+)(?=,?$)/gm;
+
+const jsonText = (value: JsonValue): string => `${JSON.stringify(value, null, 2).replace(FLOATS, '$1.0')}\n`;
 
 /** Puts the draft in place. What lay there and is no part of a model moves into it. */
 async function exchange(draft: string, directory: string, old: readonly string[] | undefined): Promise<void> {
