@@ -12,6 +12,7 @@ import { describe, expect, test } from 'vitest';
 import { architecture } from '../test/architectures.ts';
 import { tinyWeights } from '../test/tiny-layer.ts';
 import { carryOut, type Plan, presetPlan } from './plan.ts';
+import type { Progress } from './progress.ts';
 
 const runtime = nodeRuntime();
 const text = (first: number, vocab: number) =>
@@ -52,6 +53,31 @@ describe.each(['llama', 'gemma', 'gemma3', 'stablelm', 'phi'])('%s', (name) => {
     const simulated = languageModel(createDecoder(runtime, model.config, cachedWeights(model.weights), { reading }));
     const rounded = await simulated.logits(tokens);
     rounded.forEach((v, i) => expect(Math.abs(v - (wanted[i] as number))).toBeLessThan(0.2 * largest(wanted)));
+  });
+});
+
+describe('a plan', () => {
+  const { config, weights } = { config: architecture('llama'), weights: tinyWeights(architecture('llama'), 3) };
+  const input = { config, weights, recipe: recipes.w8a8, calibration: [text(1, config.vocab)] };
+
+  test('tunes on a single sample, with none left to choose the best state by', async () => {
+    const evaluations: unknown[] = [];
+    const plan = { ...PLAIN, tuning: 2 };
+    const { seconds } = await carryOut(runtime, input, plan, { onEvaluation: (found) => evaluations.push(found) });
+    expect(seconds).toHaveProperty('tuning');
+    expect(evaluations).toEqual([]);
+  });
+
+  test('stops after the layer at hand when told to', async () => {
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const onProgress = ({ stage, done }: Progress) => {
+      seen.push(`${stage} ${done}`);
+      stop.abort();
+    };
+    const stopped = carryOut(runtime, input, { ...PLAIN, transform: 'scales' }, { onProgress, signal: stop.signal });
+    await expect(stopped).rejects.toThrow(expect.objectContaining({ name: 'AbortError' }));
+    expect(seen).toEqual(['scales 1']);
   });
 });
 

@@ -9,7 +9,7 @@
  *     tuning     of scales, norms and biases by the divergence of the logits
  */
 import { cachedWeights, type DecoderConfig, type Weights, withPrefix } from '@mobilequant/core';
-import { checkRecipe, type QuantizerSpec, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
+import { checkRecipe, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import { collectHistograms } from './collect-histograms.ts';
 import type { Model } from './fold-norms.ts';
@@ -68,7 +68,7 @@ export interface PlanInput {
   readonly calibration: readonly Int32Array[];
   /** Token ids to tune on; by default those of calibration. */
   readonly training?: readonly Int32Array[];
-  /** Token ids by which the best state is chosen; by default the last training samples, which are then not learned from. */
+  /** Token ids by which the best state is chosen; by default the last eighth of the training samples, which are then not learned from. */
   readonly heldOut?: readonly Int32Array[];
   /** The token that begins a text, if the model has one. */
   readonly first?: number | undefined;
@@ -93,7 +93,8 @@ export interface PlanResult extends QuantizeResult {
 /**
  * Carries a plan out.
  *
- * @throws RecipeError for a recipe that cannot be carried out on this model, before anything is computed; what the steps throw.
+ * @throws RecipeError for a recipe that cannot be carried out on this model, before anything is computed; the signal's reason once it is
+ *   aborted, after the layer at hand (tuning: InterruptedError, its state saved); what the steps throw.
  */
 export async function carryOut(
   executor: Executor,
@@ -102,7 +103,7 @@ export async function carryOut(
   { seed = 0, onProgress, onEvaluation, store, saveEvery, signal }: PlanOptions = {},
 ): Promise<PlanResult> {
   checkRecipe(recipe, given.layers);
-  const reporting = onProgress ? { onProgress } : {};
+  const reporting = reportingUntil(signal, onProgress);
   const seconds: Record<string, number> = {};
   const timed = async <T>(step: string, work: () => Promise<T>): Promise<T> => {
     signal?.throwIfAborted();
@@ -119,20 +120,20 @@ export async function carryOut(
   );
   const float = await withPrefix(executor, config, weights, prefix);
   const model = await timed('transform', async (): Promise<Model> => {
-    const changed = await transformed(executor, plan.transform, float, { recipe, calibration, seed, ...reporting });
+    const changed = await transformed(executor, plan, float, { recipe, calibration, seed, ...reporting });
     return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
   });
   const ranges = await timed('ranges', () => rangesFor(executor, plan, model, { recipe, calibration, ...reporting }));
   const input = { ...model, recipe, ranges: withKnownRanges(ranges, recipe) };
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(input);
-    const found = await gptq(executor, { ...input, samples: calibration }, { ...reporting, ...(signal && { signal }) });
+    const found = await gptq(executor, { ...input, samples: calibration }, reporting);
     return quantizeModel({ ...found, weights: cachedWeights(found.weights) });
   });
   if (plan.tuning === 0) return { ...rounded, float, seconds };
 
   const { training = calibration } = learning;
-  const { heldOut = training.slice(-Math.ceil(training.length / 8)) } = learning;
+  const { heldOut = training.slice(training.length - Math.ceil((training.length - 1) / 8)) } = learning;
   const tuned = await timed('tuning', () =>
     tune(
       executor,
@@ -140,7 +141,7 @@ export async function carryOut(
       {
         steps: plan.tuning,
         seed,
-        ...reporting,
+        ...(onProgress && { onProgress }),
         ...(onEvaluation && { onEvaluation }),
         ...(store && { store }),
         ...(saveEvery !== undefined && { saveEvery }),
@@ -151,7 +152,15 @@ export async function carryOut(
   return { model: tuned.model, widened: rounded.widened, float, seconds };
 }
 
-type Reporting = { readonly onProgress?: OnProgress };
+type Reporting = { readonly onProgress: OnProgress };
+
+/** Passes progress on, and stops the step that reports it; tuning, which has a state to save, stops by itself. */
+const reportingUntil = (signal?: AbortSignal, onProgress?: OnProgress): Reporting => ({
+  onProgress(progress) {
+    signal?.throwIfAborted();
+    onProgress?.(progress);
+  },
+});
 
 async function prefixOf(
   executor: Executor,
@@ -173,7 +182,7 @@ async function prefixOf(
 
 async function transformed(
   executor: Executor,
-  transform: Transform,
+  { transform, ranges }: Plan,
   { config, weights }: Model,
   { recipe, calibration, seed, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & { seed: number } & Reporting,
 ): Promise<Model> {
@@ -186,7 +195,7 @@ async function transformed(
     }
     case 'scales': {
       const samples = calibration.slice(0, SEARCH_SAMPLES);
-      const options = { coverage: coverageOf, ...reporting };
+      const options = { ...(ranges === 'minmax' && { coverage: () => 1 }), ...reporting };
       return { config, weights: (await searchScales(executor, { config, weights, recipe, samples }, options)).weights };
     }
     case 'rotation': // norms behind attention and MLP hold the residual stream's channels fast
@@ -195,9 +204,6 @@ async function transformed(
 }
 
 const SEARCH_SAMPLES = 8;
-
-/** As the default range rules have it. */
-const coverageOf = (_: string, { bits }: QuantizerSpec): number => (bits <= 8 ? 0.99999 : 1);
 
 async function rangesFor(
   executor: Executor,

@@ -1,6 +1,6 @@
 /** Finds the command, runs it, and turns what happens into output and an exit status. */
 
-import type { Command, Surroundings } from './command.ts';
+import { type Command, StoppedError, type Surroundings } from './command.ts';
 import { all } from './commands/all.ts';
 import { convert } from './commands/convert.ts';
 import { evaluate } from './commands/evaluate.ts';
@@ -16,8 +16,8 @@ const COMMON: Options = { help: flag('show this'), verbose: flag('show where an 
 /** Exit statuses. */
 const [OK, FAILED, MISUSED, STOPPED] = [0, 1, 2, 130];
 
-/** Names of errors that mean that the user stopped the command. */
-const STOPS = ['StoppedError', 'InterruptedError'];
+/** Names of errors that mean that the user stopped the command; the last is that of an `AbortSignal`. */
+const STOPS = ['StoppedError', 'InterruptedError', 'AbortError'];
 
 /**
  * Runs `mobilequant ARGS`.
@@ -48,7 +48,7 @@ export async function runCommandLine(args: readonly string[], surroundings: Surr
     return OK;
   } catch (error) {
     const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
-    report(`mobilequant: ${message}`);
+    report(`mobilequant: ${name === 'AbortError' ? new StoppedError().message : message}`);
     if (args.includes('--verbose') && stack) report(stack);
     return name === 'UsageError' ? MISUSED : STOPS.includes(name) ? STOPPED : FAILED;
   }
