@@ -6,14 +6,16 @@
  * LayerNorm loses its mean first: everything that writes to the residual stream is centred, so that each token's mean is 0. Then
  * its variance is its mean square, and it is a root-mean-square norm of the same epsilon. (SliceGPT, arXiv 2401.15024.)
  */
-import { type DecoderConfig, headName, type NormForm, type Weights } from '@mobilequant/core';
-import { type DerivedTensor, deriveWeights } from './derived-weights.ts';
+import {
+  type DecoderConfig,
+  type DerivedTensor,
+  deriveWeights,
+  type FloatModel,
+  headName,
+  type NormForm,
+  type Weights,
+} from '@mobilequant/core';
 import { modulesAfter } from './transform.ts';
-
-export interface Model {
-  readonly config: DecoderConfig;
-  readonly weights: Weights;
-}
 
 /** A transformation that a model's switches do not allow. */
 export class TransformError extends Error {
@@ -42,7 +44,7 @@ export const WRITERS: readonly string[] = ['self_attn.o_proj', 'mlp.w2'];
  *
  * @throws TransformError for LayerNorms beside other norms, or behind attention and MLP.
  */
-export function foldNorms(config: DecoderConfig, weights: Weights): Model {
+export function foldNorms(config: DecoderConfig, weights: Weights): FloatModel {
   return foldScales(centreStream({ config, weights }));
 }
 
@@ -71,7 +73,7 @@ export function normsBeforeLinears(config: DecoderConfig): NormWithLinears[] {
   return [...inLayers, { norm: 'model.norm', linears: ['lm_head'] }];
 }
 
-function foldScales({ config, weights }: Model): Model {
+function foldScales({ config, weights }: FloatModel): FloatModel {
   const derived = new Map<string, DerivedTensor>();
   const removed = new Set<string>();
   for (const { norm, linears } of normsBeforeLinears(config)) {
@@ -127,7 +129,7 @@ function addProduct(matrix: Float32Array, shift: Float32Array, bias: Float32Arra
 }
 
 /** LayerNorms as root-mean-square norms over a residual stream (and, where they are normed, queries and keys) of mean 0. */
-function centreStream({ config, weights }: Model): Model {
+function centreStream({ config, weights }: FloatModel): FloatModel {
   const { norm, finalNorm, outputNorms, queryKeyNorms, hidden, headDim } = config;
   if (norm !== 'layer' && finalNorm !== 'layer') return { config, weights };
   if (norm !== finalNorm)

@@ -4,7 +4,7 @@ export { type AdamW, type AdamWOptions, type AdamWState, adamW, type Tree } from
 export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
 export { clipByError } from './clip-by-error.ts';
 export { collectHistograms, type HistogramOptions, type Histograms, type SiteHistogram } from './collect-histograms.ts';
-export { foldNorms, type Model, TransformError } from './fold-norms.ts';
+export { foldNorms, TransformError } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';
 export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf } from './hessian.ts';
@@ -65,6 +65,7 @@ export {
   quantizePrepared,
 } from './methods.ts';
 export { endToEndGradients, learnEndToEnd } from './mobile-quant.ts';
+export { mulberry32 } from './mulberry32.ts';
 export { type ObserveOptions, type Observer, observeModel } from './observe.ts';
 export { learnLayerWise } from './omni-quant.ts';
 export {
@@ -129,4 +130,3 @@ export {
 export { type LayerScales, scaledWeights, type TransformLayer, viewWeights } from './transformed-weights.ts';
 export { type Tuned, type TuningEvaluation, type TuningInput, type TuningOptions, tune, tuningRate } from './tuning.ts';
 export type { TuningTargets } from './tuning-parameters.ts';
-export type { FloatModel } from './tuning-programs.ts';

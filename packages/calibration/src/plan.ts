@@ -8,11 +8,10 @@
  *     rounding   of weights: nearest, or with feedback (GPTQ)
  *     tuning     of scales, norms and biases by the divergence of the logits
  */
-import { cachedWeights, type DecoderConfig, type Weights, withPrefix } from '@mobilequant/core';
+import { cachedWeights, type DecoderConfig, type FloatModel, type Weights, withPrefix } from '@mobilequant/core';
 import { checkRecipe, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import { collectHistograms } from './collect-histograms.ts';
-import type { Model } from './fold-norms.ts';
 import { gptq } from './gptq.ts';
 import type { LearningStore } from './learning.ts';
 import { observedForm, quantizedForm } from './methods.ts';
@@ -85,7 +84,7 @@ export interface PlanOptions {
 
 export interface PlanResult extends QuantizeResult {
   /** The float model behind the same prefix: what the quantized one is to be compared with. */
-  readonly float: Model;
+  readonly float: FloatModel;
   /** Seconds of each step. */
   readonly seconds: Readonly<Record<string, number>>;
 }
@@ -119,7 +118,7 @@ export async function carryOut(
     prefixOf(executor, plan, { config, weights, calibration, first, ...reporting }),
   );
   const float = await withPrefix(executor, config, weights, prefix);
-  const model = await timed('transform', async (): Promise<Model> => {
+  const model = await timed('transform', async (): Promise<FloatModel> => {
     const changed = await transformed(executor, plan, float, { recipe, calibration, seed, ...reporting });
     return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
   });
@@ -183,9 +182,9 @@ async function prefixOf(
 async function transformed(
   executor: Executor,
   { transform, ranges }: Plan,
-  { config, weights }: Model,
+  { config, weights }: FloatModel,
   { recipe, calibration, seed, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & { seed: number } & Reporting,
-): Promise<Model> {
+): Promise<FloatModel> {
   switch (transform) {
     case 'none':
       return { config, weights };
@@ -208,7 +207,7 @@ const SEARCH_SAMPLES = 8;
 async function rangesFor(
   executor: Executor,
   plan: Plan,
-  { config, weights }: Model,
+  { config, weights }: FloatModel,
   { recipe, calibration, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & Reporting,
 ): Promise<ReadonlyMap<string, Range>> {
   const options = { head: needsHeadRanges(recipe), ...reporting };

@@ -3,10 +3,11 @@
  * evenly; else the Q of a matrix of normal numbers.
  */
 import { hadamard } from './hadamard.ts';
+import { mulberry32 } from './mulberry32.ts';
 
 /** An orthogonal matrix, `[size, size]`, the same for the same seed. Row vectors are turned by `x · Q`. */
 export function randomRotation(size: number, seed: number): Float32Array {
-  const next = uniform(seed);
+  const next = mulberry32(seed);
   const even = hadamard(size);
   if (!even) return orthogonal(size, next);
   const length = Math.sqrt(size);
@@ -38,15 +39,4 @@ function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
   return sum;
-}
-
-/** Uniform numbers in [0, 1) (mulberry32). */
-function uniform(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -2,6 +2,7 @@ import {
   checkedWeights,
   createDecoder,
   type DecoderConfig,
+  deriveWeights,
   deviceForm,
   type Weights,
   withPrefix,
@@ -10,7 +11,6 @@ import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architecture, architectures } from '../test/architectures.ts';
 import { tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
-import { deriveWeights } from './derived-weights.ts';
 import { foldNorms, TransformError } from './fold-norms.ts';
 import { observedForm } from './methods.ts';
 import { rotate } from './rotations.ts';

@@ -7,11 +7,16 @@
  * R1 passes a norm that only normalises, since it keeps lengths: norms are folded first (`foldNorms`). It does not pass a norm with
  * weights, so models that norm what attention and MLP give have none. (QuaRot, arXiv 2404.00456; SpinQuant, arXiv 2405.16406.)
  */
-import type { DecoderConfig, Weights } from '@mobilequant/core';
+import {
+  type DecoderConfig,
+  type DerivedTensor,
+  deriveWeights,
+  type FloatModel,
+  type Weights,
+} from '@mobilequant/core';
 import { type Executor, programCache, type Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
-import { type DerivedTensor, deriveWeights } from './derived-weights.ts';
-import { EMBEDDING, foldNorms, type Model, normsBeforeLinears, TransformError, WRITERS } from './fold-norms.ts';
+import { EMBEDDING, foldNorms, normsBeforeLinears, TransformError, WRITERS } from './fold-norms.ts';
 import { randomRotation } from './random-rotation.ts';
 
 export interface RotateOptions {
@@ -34,7 +39,7 @@ export function rotate(
   config: DecoderConfig,
   weights: Weights,
   { seed = 0, residual = true, heads = true }: RotateOptions = {},
-): Model {
+): FloatModel {
   const { hidden, headDim, kvHeads } = config;
   const seedOf = (layer: number, head: number): number => seed + 1 + layer * kvHeads + head;
   const headRotations = (layer: number): Float32Array[] =>
@@ -56,7 +61,7 @@ export function rotateResidual(
   config: DecoderConfig,
   weights: Weights,
   rotation: Float32Array,
-): Model {
+): FloatModel {
   checkResidual(config);
   const folded = foldNorms(config, weights);
   const { hidden } = config;
@@ -108,7 +113,7 @@ export function rotateHeads(
   config: DecoderConfig,
   weights: Weights,
   rotations: (layer: number) => readonly Float32Array[],
-): Model {
+): FloatModel {
   const { layers, hidden, heads, kvHeads, headDim } = config;
   const multiply = multiplier(executor);
   const derived = new Map<string, DerivedTensor>();

@@ -12,7 +12,7 @@
 import type { DecoderConfig } from '@mobilequant/core';
 import type { Values } from '@mobilequant/tracer';
 import type { Pair } from './learnables.ts';
-import { columnMaxima } from './smooth-quant.ts';
+import { columnMaxima, groupMaxima } from './smooth-quant.ts';
 import { modulesAfter } from './transform.ts';
 
 /** (a, b) in `s = f^a · g^b`. */
@@ -147,18 +147,6 @@ function rotaryMaxima(x: Float32Array, { headDim, rotaryDim }: DecoderConfig): F
   x.forEach((value, c) => {
     const i = c % headDim;
     const at = Math.floor(c / headDim) * own + (i < rotaryDim / 2 ? i : i - rotaryDim / 2);
-    result[at] = Math.max(result[at] as number, value);
-  });
-  return result;
-}
-
-/** `[heads * headDim]` → `[size]`: the largest over the heads that share a scale. */
-function groupMaxima(x: Float32Array, size: number, headDim: number): Float32Array {
-  if (x.length === size) return x;
-  const result = new Float32Array(size);
-  const share = x.length / size;
-  x.forEach((value, c) => {
-    const at = Math.floor(Math.floor(c / headDim) / share) * headDim + (c % headDim);
     result[at] = Math.max(result[at] as number, value);
   });
   return result;

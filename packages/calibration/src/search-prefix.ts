@@ -91,7 +91,7 @@ async function largestResiduals(
 
 const logMean = (values: readonly number[]): number => values.reduce((sum, v) => sum + Math.log(v), 0) / values.length;
 
-/** The most frequent tokens, the rarer of two equally frequent ones last by id. */
+/** The most frequent tokens, the most frequent first; of equally frequent ones the lower id. */
 export function frequentTokens(samples: readonly Int32Array[], count: number): number[] {
   const counts = new Map<number, number>();
   for (const sample of samples) for (const token of sample) counts.set(token, (counts.get(token) ?? 0) + 1);

@@ -50,7 +50,7 @@ export function smooth(
     };
     const scale = (modules: readonly string[], share = (x: Float32Array): Float32Array => x): Float32Array =>
       channelScales(share(inputOf(modules[0] as string)), share(columnMaxima(modules, tensors)), alpha);
-    const overGroups = (x: Float32Array) => groupMaxima(x, heads / kvHeads, headDim);
+    const overGroups = (x: Float32Array) => groupMaxima(x, kvHeads * headDim, headDim);
 
     return {
       qkv: scale(modulesAfter('qkv', config)),
@@ -80,12 +80,13 @@ export function columnMaxima(modules: readonly string[], tensors: Values): Float
   return maxima;
 }
 
-/** `[heads * headDim]` → `[kvHeads * headDim]`: the largest over the query heads of a group, of which there are `group`. */
-function groupMaxima(x: Float32Array, group: number, headDim: number): Float32Array {
-  const result = new Float32Array(x.length / group);
-  x.forEach((value, i) => {
-    const head = Math.floor(i / headDim);
-    const at = Math.floor(head / group) * headDim + (i % headDim);
+/** `[heads * headDim]` → `[size]`: the largest over the heads that share a scale. */
+export function groupMaxima(x: Float32Array, size: number, headDim: number): Float32Array {
+  if (x.length === size) return x;
+  const result = new Float32Array(size);
+  const share = x.length / size;
+  x.forEach((value, c) => {
+    const at = Math.floor(Math.floor(c / headDim) / share) * headDim + (c % headDim);
     result[at] = Math.max(result[at] as number, value);
   });
   return result;

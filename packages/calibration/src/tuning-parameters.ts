@@ -9,10 +9,17 @@
  * Names are full (`model.layers.0.mlp.w1.weight.gain`), and all start at 0, which is the model that came in, bit for bit. So every
  * step of tuning has a whole `QuantizedModel`, and what is trained is what is stored.
  */
-import { headName, layerTensorNames, type Part, type QuantizedModel, siteName } from '@mobilequant/core';
+import {
+  type DerivedTensor,
+  deriveWeights,
+  headName,
+  layerTensorNames,
+  type Part,
+  type QuantizedModel,
+  siteName,
+} from '@mobilequant/core';
 import { dequantize, type Encoding, quantize, type SignedLevels, splitSite } from '@mobilequant/quantizer';
 import type { Tree } from './adamw.ts';
-import { type DerivedTensor, deriveWeights } from './derived-weights.ts';
 
 /** What to tune. */
 export interface TuningTargets {

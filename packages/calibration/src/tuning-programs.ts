@@ -9,6 +9,7 @@ import {
   contextCache,
   type DecoderConfig,
   type FakeQuantizeAttributes,
+  type FloatModel,
   logits,
   type Part,
   type QuantizedModel,
@@ -19,7 +20,6 @@ import {
   siteName,
   specsOf,
   type Tap,
-  type Weights,
 } from '@mobilequant/core';
 import { type Encoding, splitSite } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
@@ -29,12 +29,6 @@ import { divergence } from './divergence.ts';
 import type { TunedInput } from './tuning-parameters.ts';
 
 type Tensors = Readonly<Record<string, tf.Tensor>>;
-
-/** A decoder in float. */
-export interface FloatModel {
-  readonly config: DecoderConfig;
-  readonly weights: Weights;
-}
 
 /** A layer whose weights are read. */
 export interface TuningLayer {

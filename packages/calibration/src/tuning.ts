@@ -5,7 +5,7 @@
  * Forward through the layers keeping only their inputs, then each layer's own gradient from the last to the first. The logits are never
  * kept: both heads run over some rows at a time. The best state on held-out text is the result.
  */
-import { createDecoder, embed, type QuantizedModel } from '@mobilequant/core';
+import { createDecoder, embed, type FloatModel, type QuantizedModel } from '@mobilequant/core';
 import { type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor, Value } from '@mobilequant/tracer';
 import { adamW, type Tree } from './adamw.ts';
@@ -22,7 +22,7 @@ import { floatTargets } from './mobile-quant.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
 import { type Tunable, type TuningTargets, tunable } from './tuning-parameters.ts';
-import { addTo, type FloatModel, type TuningPrograms, tuningPrograms } from './tuning-programs.ts';
+import { addTo, type TuningPrograms, tuningPrograms } from './tuning-programs.ts';
 
 /** What is tuned, and towards what. */
 export interface TuningInput {

@@ -4,6 +4,7 @@
  */
 import type { DecoderConfig } from './config.ts';
 import { decoderTensors } from './decoder-tensors.ts';
+import { deriveWeights } from './derived-weights.ts';
 import { headName, type Weights } from './weights.ts';
 
 /** A tensor that a decoder of this config needs and does not have, or has and does not use. */
@@ -48,21 +49,12 @@ export function checkedWeights(config: DecoderConfig, weights: Weights): Weights
     const advice = 'The decoder would leave it out; remove it if it does not matter.';
     throw new WeightsError(unknown, expected, `'${unknown}'`, advice);
   }
-  return config.tiedEmbeddings && headName(weights) === HEAD ? without(weights, HEAD) : weights;
+  return config.tiedEmbeddings && headName(weights) === HEAD
+    ? deriveWeights(weights, new Map(), new Set([HEAD]))
+    : weights;
 }
 
 const adviceOn = (name: string): string =>
   name === HEAD
     ? 'Set tie_word_embeddings to true in config.json if the head is the embedding.'
     : 'Check that the weights belong to the config, and that all files are there.';
-
-function without(weights: Weights, hidden: string): Weights {
-  const names = weights.names().filter((name) => name !== hidden);
-  return {
-    names: () => names,
-    has: (name) => name !== hidden && weights.has(name),
-    shape: (name) => weights.shape(name),
-    read: (name) => weights.read(name),
-    readRows: (name, rows) => weights.readRows(name, rows),
-  };
-}

@@ -8,6 +8,7 @@
  * Each is a number that one tensor is multiplied by. Whatever is folded already stays as it is; LayerNorm has nothing to fold.
  */
 import type { DecoderConfig, NormForm } from './config.ts';
+import type { FloatModel } from './quantized-model.ts';
 import { headName, type Weights } from './weights.ts';
 
 const EMBEDDING = 'model.embed_tokens.weight';
@@ -17,7 +18,7 @@ const HEAD = 'lm_head.weight';
  * The same float function as a model for devices, up to rounding; a norm with an epsilon loses it, which is the one real change
  * (the layers of a quantized model have none).
  */
-export function deviceForm(config: DecoderConfig, weights: Weights): { config: DecoderConfig; weights: Weights } {
+export function deviceForm(config: DecoderConfig, weights: Weights): FloatModel {
   const { hidden, headDim, embeddingFactor, queryKeyNorms } = config;
   const scoreFactor = config.scoreScale === 'folded' ? 1 : config.scoreFactor;
   const normFactor = (form: NormForm, channels: number): number =>

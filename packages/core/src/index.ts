@@ -23,6 +23,7 @@ export {
 export { causalMask, contextCache, contextValues, MASKED, specsOf } from './context.ts';
 export { createDecoder, type Decoder, type DecoderOptions } from './decoder.ts';
 export { decoderTensors, PREFIX_TENSORS, type TensorShape } from './decoder-tensors.ts';
+export { type DerivedTensor, deriveWeights } from './derived-weights.ts';
 export { deviceForm } from './device-form.ts';
 export { type FakeQuantizeAttributes, fakeQuantize } from './fake-quantize.ts';
 export { type HeadWeights, logits, negativeLogLikelihood } from './head.ts';
@@ -31,7 +32,7 @@ export { norm } from './norm.ts';
 export { checkpointForm, modelTypes, parseConfig } from './parse-config.ts';
 export { withPrefix } from './prefix.ts';
 export { quantizeAs } from './quantize-as.ts';
-export type { QuantizedModel } from './quantized-model.ts';
+export type { FloatModel, QuantizedModel } from './quantized-model.ts';
 export { floatReading, type Part, type Reading, scaleShape, simulatedReading, siteName } from './reading.ts';
 export { inverseFrequencies, type RopeTables, ropeTables, rotate, swapHalves } from './rope.ts';
 export { rowDot, softmax } from './row-dot.ts';
@@ -47,6 +48,7 @@ export {
   readHead,
   readLayer,
   rowsOf,
+  siteOfTensor,
   type Weights,
   weightsFrom,
 } from './weights.ts';

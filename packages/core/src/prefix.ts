@@ -7,9 +7,9 @@ import { block } from './block.ts';
 import type { DecoderConfig } from './config.ts';
 import { contextValues, specsOf } from './context.ts';
 import { PREFIX_TENSORS } from './decoder-tensors.ts';
+import { type DerivedTensor, deriveWeights } from './derived-weights.ts';
+import type { FloatModel } from './quantized-model.ts';
 import { embed, layerShapes, readLayer, type Weights } from './weights.ts';
-
-const LAYER = /^model\.layers\.(\d+)\.(.+)$/;
 
 /** The model behind a prefix of tokens; one that it has already is replaced. */
 export async function withPrefix(
@@ -17,28 +17,18 @@ export async function withPrefix(
   config: DecoderConfig,
   weights: Weights,
   tokens: readonly number[],
-): Promise<{ config: DecoderConfig; weights: Weights }> {
+): Promise<FloatModel> {
   const bare = { config: { ...config, prefix: [] }, weights: withoutPrefix(weights) };
   if (tokens.length === 0) return bare;
   const caches = await cachesOf(executor, bare.config, bare.weights, Int32Array.from(tokens));
   const shape = [config.kvHeads, tokens.length, config.headDim];
-  const added = (name: string): Float32Array | undefined => {
-    const [, layer, own] = LAYER.exec(name) ?? [];
-    const index = PREFIX_TENSORS.indexOf(own as (typeof PREFIX_TENSORS)[0]);
-    return index < 0 ? undefined : caches[Number(layer)]?.[index];
-  };
-  const fresh = caches.flatMap((_, layer) => PREFIX_TENSORS.map((name) => `model.layers.${layer}.${name}`));
-  const names = [...bare.weights.names(), ...fresh];
-  return {
-    config: { ...config, prefix: [...tokens] },
-    weights: {
-      names: () => names,
-      has: (name) => added(name) !== undefined || bare.weights.has(name),
-      shape: (name) => (added(name) ? shape : bare.weights.shape(name)),
-      read: async (name) => added(name) ?? bare.weights.read(name),
-      readRows: (name, rows) => bare.weights.readRows(name, rows),
-    },
-  };
+  const added = caches.flatMap((own, layer) =>
+    PREFIX_TENSORS.map((name, i): [string, DerivedTensor] => [
+      `model.layers.${layer}.${name}`,
+      { shape, read: async () => own[i] as Float32Array },
+    ]),
+  );
+  return { config: { ...config, prefix: [...tokens] }, weights: deriveWeights(bare.weights, new Map(added)) };
 }
 
 /** Keys and values of each layer, `[kvHeads, tokens, headDim]`. */
@@ -71,14 +61,6 @@ async function cachesOf(
 }
 
 function withoutPrefix(weights: Weights): Weights {
-  const own = (name: string) => !PREFIX_TENSORS.some((tensor) => name.endsWith(tensor));
-  const names = weights.names().filter(own);
-  if (names.length === weights.names().length) return weights;
-  return {
-    names: () => names,
-    has: (name) => own(name) && weights.has(name),
-    shape: (name) => weights.shape(name),
-    read: (name) => weights.read(name),
-    readRows: (name, rows) => weights.readRows(name, rows),
-  };
+  const prefix = weights.names().filter((name) => PREFIX_TENSORS.some((tensor) => name.endsWith(tensor)));
+  return prefix.length === 0 ? weights : deriveWeights(weights, new Map(), new Set(prefix));
 }

@@ -106,6 +106,10 @@ export async function readLayer(
 export const headName = (weights: Weights): string =>
   weights.has('lm_head.weight') ? 'lm_head.weight' : 'model.embed_tokens.weight';
 
+/** The site of a tensor: an embedding that is the head's matrix too has the head's encoding. */
+export const siteOfTensor = (weights: Weights, name: string): string =>
+  name === headName(weights) ? 'lm_head.weight' : name;
+
 /** The head's tensors by their names in `HeadWeights`, with their full names. */
 export function headTensors(weights: Weights): Record<string, string> {
   const optional = { 'norm.bias': 'model.norm.bias', 'head.bias': 'lm_head.bias' };

@@ -16,13 +16,14 @@ test('a model agrees with itself', async () => {
     agreement: 1,
     divergence: 0,
     logitError: 0,
+    relativeError: 0,
     tokens: 8,
   });
 });
 
 test('a constant added to the logits changes the error but neither the agreement nor the divergence', async () => {
   const result = await compareModels(modelOf([0.25, -1, 2]), modelOf([2.25, 1, 4]), text, { tokens: 4 });
-  expect(result).toMatchObject({ agreement: 1, logitError: 4 });
+  expect(result).toMatchObject({ agreement: 1, logitError: 4, relativeError: 1 });
   expect(result.divergence).toBeCloseTo(0, 12);
 });
 
@@ -37,6 +38,11 @@ test('the divergence is Σ p log(p / q)', async () => {
   });
   expect(result.divergence).toBeCloseTo(0.5 * Math.log(4) + 0.25 * Math.log(1 / 3) + 0.25 * Math.log(2), 6);
   expect(result).toMatchObject({ agreement: 0, tokens: 4 });
+});
+
+test('a logit that is no number is not passed over', async () => {
+  const result = await compareModels(modelOf([1, 2]), modelOf([1, Number.NaN]), text, { tokens: 4 });
+  expect(result.relativeError).toBeNaN();
 });
 
 test('models of different vocabularies are not comparable', async () => {

@@ -12,12 +12,16 @@ export interface Comparison {
   readonly divergence: number;
   /** Mean squared difference of the logits. */
   readonly logitError: number;
+  /** Largest difference of the logits, relative to a's largest. NaN where one is. */
+  readonly relativeError: number;
   /** Positions compared: every token of every window. */
   readonly tokens: number;
 }
 
 export interface CompareOptions extends WindowOptions {
   readonly onWindow?: (done: number, total: number) => void;
+  /** Given the logits of b on each window, `[tokens, vocab]`. */
+  readonly onLogits?: (logits: Float32Array) => void;
 }
 
 /**
@@ -29,13 +33,13 @@ export async function compareModels(
   a: LanguageModel,
   b: LanguageModel,
   text: Int32Array,
-  { onWindow, ...options }: CompareOptions,
+  { onWindow, onLogits, ...options }: CompareOptions,
 ): Promise<Comparison> {
   if (a.vocab !== b.vocab)
     throw new RangeError(`compareModels: expected models of one vocabulary, got ${a.vocab} and ${b.vocab} tokens.`);
   const { vocab } = a;
   const windows = windowsOf(text, options);
-  let [equal, divergence, squares, tokens] = [0, 0, 0, 0];
+  let [equal, divergence, squares, apart, largest, tokens] = [0, 0, 0, 0, 0, 0];
   for (const [index, window] of windows.entries()) {
     const [ofA, ofB] = [await a.logits(window), await b.logits(window)];
     for (let i = 0; i < window.length; i++) {
@@ -46,11 +50,20 @@ export async function compareModels(
       if (argmax(p) === argmax(q)) equal++;
       divergence += kullbackLeibler(p, q);
       squares += squaredDistance(p, q);
+      apart = Math.max(apart, largestDistance(p, q));
+      largest = Math.max(largest, largestDistance(p));
     }
     tokens += window.length;
+    onLogits?.(ofB);
     onWindow?.(index + 1, windows.length);
   }
-  return { agreement: equal / tokens, divergence: divergence / tokens, logitError: squares / (tokens * vocab), tokens };
+  return {
+    agreement: equal / tokens,
+    divergence: divergence / tokens,
+    logitError: squares / (tokens * vocab),
+    relativeError: apart / largest,
+    tokens,
+  };
 }
 
 /** The index of the largest element, the first of several. */
@@ -74,4 +87,11 @@ function squaredDistance(p: Float32Array, q: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < p.length; i++) sum += ((p[i] as number) - (q[i] as number)) ** 2;
   return sum;
+}
+
+/** max |p - q|, from zero by default; NaN where one is. */
+function largestDistance(p: Float32Array, q?: Float32Array): number {
+  let largest = 0;
+  for (let i = 0; i < p.length; i++) largest = Math.max(largest, Math.abs((p[i] as number) - (q?.[i] ?? 0)));
+  return largest;
 }

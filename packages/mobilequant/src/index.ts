@@ -4,7 +4,6 @@ export type { Surroundings } from './command.ts';
 // The command line itself
 export { runCommandLine } from './command-line.ts';
 // Convert
-export { compareLogits, type LogitComparison, writeLogits } from './compare-logits.ts';
 export {
   type CompareMethodsInput,
   type CompareMethodsOptions,
@@ -53,7 +52,6 @@ export { ReferenceFormError } from './reference-config.ts';
 export {
   allTokens,
   evenSamples,
-  mulberry32,
   randomSamples,
   readTokens,
   SampleError,
@@ -61,4 +59,5 @@ export {
   type TokenSource,
 } from './samples.ts';
 export type { DTypeChoice } from './storage.ts';
+export { writeLogits } from './write-logits.ts';
 export { type WriteReferenceInput, writeReference } from './write-reference.ts';

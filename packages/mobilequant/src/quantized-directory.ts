@@ -15,12 +15,12 @@ import {
   checkedWeights,
   checkpointForm,
   type DecoderConfig,
+  type FloatModel,
   fromCheckpoint,
-  headName,
   parseConfig,
   type QuantizedModel,
+  siteOfTensor,
   toCheckpoint,
-  type Weights,
 } from '@mobilequant/core';
 import {
   decoderSites,
@@ -100,7 +100,7 @@ export async function writeQuantized(
  * The float model that a quantized directory holds: the same function as the model that it was made of, behind its prefix. L2 norms
  * have their epsilon again.
  */
-export async function readFloat(directory: string): Promise<Pick<QuantizedModel, 'config' | 'weights'>> {
+export async function readFloat(directory: string): Promise<FloatModel> {
   const { config, weights, checkpoint } = await readQuantized(directory);
   const { activation } = parseConfig(checkpoint.config);
   return { config: { ...config, activation, norm: config.norm === 'l2' ? 'epsilon' : config.norm }, weights };
@@ -170,15 +170,12 @@ export function sizesOf({ weights, encodings }: Pick<QuantizedModel, 'weights' |
   let [float, quantized] = [0, 0];
   for (const name of weights.names()) {
     const elements = weights.shape(name).reduce((product, d) => product * d, 1);
-    const encoding = encodings.get(weightSite(weights, name));
+    const encoding = encodings.get(siteOfTensor(weights, name));
     float += elements * 4;
     quantized += encoding ? Math.ceil((elements * encoding.spec.bits) / 8) + encoding.scale.length * 4 : elements * 4;
   }
   return { float, quantized };
 }
-
-/** The site of a tensor: a tied head is the embedding, which has the head's encoding. */
-const weightSite = (weights: Weights, name: string): string => (name === headName(weights) ? 'lm_head.weight' : name);
 
 /** What config.json does not say of how a quantized model is computed. */
 type Form = Pick<DecoderConfig, 'norm' | 'finalNorm' | 'scoreScale' | 'activation' | 'embeddingFactor' | 'biases'>;
@@ -241,7 +238,7 @@ function checkSites({ config, recipe, encodings }: QuantizedModel, directory: st
 /** Encodings must have as many scales as the weights beside them have groups. */
 function checkGroups({ weights, encodings }: QuantizedModel, directory: string): void {
   for (const name of weights.names()) {
-    const site = weightSite(weights, name);
+    const site = siteOfTensor(weights, name);
     const encoding = encodings.get(site);
     if (!encoding) continue;
     const groups = groupCount(weights.shape(name), encoding.spec.granularity, site);

@@ -2,21 +2,12 @@
 import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { type Checkpoint, type DownloadProgress, openCheckpoint, resolveModel } from '@mobilequant/checkpoint/node';
-import {
-  checkedWeights,
-  checkpointForm,
-  type DecoderConfig,
-  fromCheckpoint,
-  parseConfig,
-  type Weights,
-} from '@mobilequant/core';
+import { checkedWeights, checkpointForm, type FloatModel, fromCheckpoint, parseConfig } from '@mobilequant/core';
 
 /** A float model, its tensors still on disk. */
-export interface Model {
+export interface Model extends FloatModel {
   /** The hub's name, or that of the directory: never a path. */
   readonly name: string;
-  readonly config: DecoderConfig;
-  readonly weights: Weights;
   readonly checkpoint: Checkpoint;
 }
 

@@ -8,7 +8,7 @@
  * Encodings are in none of these files: they are made of ranges whenever a model is read, as the reference makes them.
  */
 import { join } from 'node:path';
-import { quantizeModel } from '@mobilequant/calibration';
+import { observedForm, quantizedForm, quantizeModel } from '@mobilequant/calibration';
 import { type Checkpoint, type JsonObject, readJson } from '@mobilequant/checkpoint/node';
 import {
   checkedWeights,
@@ -83,11 +83,7 @@ function quantizedConfig({ directory, config: json, files }: Checkpoint): Decode
     fail('weights of one kind', 'safetensors and .bin', advice);
   }
   const replaced = !['gelu_new', 'gelu_fast'].includes(json.hidden_act as string);
-  return {
-    ...config,
-    norm: config.norm === 'epsilon' ? 'l2' : config.norm,
-    activation: config.activation === 'gelu-tanh' && replaced ? 'gelu' : config.activation,
-  };
+  return replaced ? quantizedForm(config, 'reference') : observedForm(config);
 }
 
 async function inFile<T>(directory: string, file: string, read: (json: JsonObject) => T): Promise<T> {

@@ -9,6 +9,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
+import { mulberry32 } from '@mobilequant/calibration';
 import type { Tokenizer } from '@mobilequant/checkpoint';
 import { openSafetensors } from '@mobilequant/checkpoint/node';
 
@@ -71,17 +72,6 @@ export function randomSamples(
     const start = Math.floor(random() * places);
     return source.tokens.slice(start, start + tokens);
   });
-}
-
-/** Random numbers in [0, 1) from a seed: the generator of that name, public domain, by Tommy Ettinger. */
-export function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 function firstRows(rows: readonly Int32Array[], samples: number, tokens: number): Int32Array[] {

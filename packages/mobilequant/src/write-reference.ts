@@ -12,9 +12,10 @@ import {
 import {
   type DecoderConfig,
   decoderTensors,
-  headName,
+  type FloatModel,
   parseConfig,
   type QuantizedModel,
+  siteOfTensor,
   type Weights,
 } from '@mobilequant/core';
 import {
@@ -39,7 +40,7 @@ import { ReferenceFormError, referenceConfig } from './reference-config.ts';
 /** What a model in the reference's form is written from. */
 export interface WriteReferenceInput {
   /** Float, unless there are a recipe and encodings. */
-  readonly model: Pick<QuantizedModel, 'config' | 'weights'> & Partial<QuantizedModel>;
+  readonly model: FloatModel & Partial<QuantizedModel>;
   readonly from: Pick<Checkpoint, 'directory' | 'config'> & Partial<Pick<Checkpoint, 'companions'>>;
   readonly dtype: StoredFloat;
   readonly dtypeOf?: (name: string) => StoredFloat;
@@ -115,7 +116,7 @@ async function writtenWeights(
       const shape = shapes.get(name) as readonly number[];
       if (!weights.has(name)) return new Float32Array(shape[0] as number); // a bias that others in its group have
       const data = await weights.read(name);
-      const site = name === headName(weights) ? 'lm_head.weight' : name;
+      const site = siteOfTensor(weights, name);
       const encoding = encodings?.get(site);
       return encoding ? clipped(data, shape, encoding, name, site) : data;
     },

@@ -67,7 +67,7 @@ describe('what is kept', () => {
         dtype: 'float32',
         others: [],
         exact: true,
-        comparison: { relativeError: 0, squaredError: 0, agreement: 1, tokens: 48 },
+        comparison: { relativeError: 0, logitError: 0, agreement: 1, tokens: 48 },
       });
       expect(await bytesIn(name, 'model.safetensors')).toEqual(await bytesIn('in', name, 'model.safetensors'));
       expect(await jsonOf(name, 'config.json')).toEqual({

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Method, quantizeBy } from '@mobilequant/calibration';
+import { type Method, mulberry32, quantizeBy } from '@mobilequant/calibration';
 import {
   checkpointForm,
   createDecoder,
@@ -17,7 +17,7 @@ import {
 import { recipes } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { mulberry32, readModel, readQuantized, writeQuantized } from '../src/index.ts';
+import { readModel, readQuantized, writeQuantized } from '../src/index.ts';
 
 const fixture = (name: string): string => fileURLToPath(new URL(`../../core/test/fixtures/${name}`, import.meta.url));
 const runtime = nodeRuntime();

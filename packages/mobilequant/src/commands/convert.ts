@@ -2,12 +2,14 @@
 import { basename } from 'node:path';
 import {
   createDecoder,
+  type FloatModel,
   type LanguageModel,
   languageModel,
+  parseConfig,
   type QuantizedModel,
   simulatedReading,
 } from '@mobilequant/core';
-import { formatNumber, windowsOf } from '@mobilequant/evaluator';
+import { type Comparison, compareModels, formatNumber, windowsOf } from '@mobilequant/evaluator';
 import type { Runtime } from '@mobilequant/tracer';
 import {
   type Command,
@@ -19,14 +21,15 @@ import {
   StoppedError,
   type Surroundings,
 } from '../command.ts';
-import { compareLogits, type LogitComparison, writeLogits } from '../compare-logits.ts';
 import { type Converted, convertDirectory, TARGET_FORMS, type TargetForm } from '../convert-directory.ts';
 import { choice, integer, number, text, UsageError } from '../options.ts';
 import { duration, size } from '../progress.ts';
 import { isQuantized, readQuantized } from '../quantized-directory.ts';
+import { QuantizedDirectoryError } from '../quantized-directory-error.ts';
 import { type Model, readModel } from '../read-model.ts';
 import { allTokens, readTokens } from '../samples.ts';
 import { DTYPES, type DTypeChoice } from '../storage.ts';
+import { writeLogits } from '../write-logits.ts';
 import { openModel } from './calibration-options.ts';
 
 const options = {
@@ -76,7 +79,8 @@ export const convert: Command = command({
       throw new UsageError('--logits: expected --check FILE too, whose text they are of, got nothing.');
     const directory = pathFrom(surroundings, values.out);
     const model = await openAny(name as string, values, surroundings);
-    const texts = values.check === undefined ? [] : await textsFrom(values.check);
+    const range = { tokens: values.tokens, windows: values.windows };
+    const text = values.check === undefined ? undefined : await textFrom(values.check);
     const converted = await convertDirectory(directory, model, {
       to: values.to,
       dtype: values.dtype,
@@ -90,7 +94,7 @@ export const convert: Command = command({
       report(`${converted.others.length} tensors that ${converted.dtype} does not hold exactly are in float32.`);
     if (converted.passedOver.length > 0)
       report(`The reference implementation passes over ${converted.passedOver.join(', ')}: it has no quantizer there.`);
-    const comparison = values.check === undefined ? undefined : await compare();
+    const comparison = text && (await compare(text));
     const tolerance = values.tolerance ?? (converted.exact ? EXACT_TOLERANCE : TOLERANCES[converted.dtype]);
     const { passedOver, ...result } = converted;
     print(
@@ -105,26 +109,30 @@ export const convert: Command = command({
       );
     }
 
-    async function textsFrom(file: string): Promise<Int32Array[]> {
-      const source = await readTokens([pathFrom(surroundings, file)], () => model.checkpoint.tokenizer());
-      const { tokens, windows } = values;
-      const found = windowsOf(allTokens(source), { tokens, windows });
-      if (found.length < windows) report(`The text has ${found.length} windows of ${tokens} tokens, not ${windows}.`);
-      return found;
+    async function textFrom(file: string): Promise<Int32Array> {
+      const text = allTokens(await readTokens([pathFrom(surroundings, file)], () => model.checkpoint.tokenizer()));
+      const found = windowsOf(text, range).length;
+      if (found < range.windows)
+        report(`The text has ${found} windows of ${range.tokens} tokens, not ${range.windows}.`);
+      return text;
     }
 
-    async function compare(): Promise<LogitComparison> {
+    async function compare(text: Int32Array): Promise<Comparison> {
       const runtime = runtimeFrom(values);
       const written = model.encodings ? await readQuantized(directory) : await readModel(directory);
       const models = [model, written].map((either) => streamed(runtime, either)) as [LanguageModel, LanguageModel];
       const kept: Float32Array[] = [];
-      const found = await compareLogits(...models, texts, (text, logits) => {
-        if (signal.aborted) throw new StoppedError('stopped; the model was written, and not yet compared.');
-        status(`compare: ${text + 1} of ${texts.length} windows`);
-        if (values.logits !== undefined) kept.push(logits);
+      const found = await compareModels(...models, text, {
+        ...range,
+        onWindow(done, total) {
+          if (signal.aborted) throw new StoppedError('stopped; the model was written, and not yet compared.');
+          status(`compare: ${done} of ${total} windows`);
+        },
+        ...(values.logits !== undefined && { onLogits: (logits) => kept.push(logits) }),
       });
       for (const { release } of models) await release?.();
-      if (values.logits !== undefined) await writeLogits(pathFrom(surroundings, values.logits), texts, kept);
+      if (values.logits !== undefined)
+        await writeLogits(pathFrom(surroundings, values.logits), windowsOf(text, range), kept);
       return found;
     }
   },
@@ -146,19 +154,30 @@ async function openAny(
     return { name: basename(directory), ...(await readQuantized(directory)) };
   }
   surroundings.report('The float model alone is written; --to reference keeps the quantization.');
+  const { config, checkpoint } = await readQuantized(directory);
+  if (config.prefix.length > 0)
+    surroundings.report(`Its prefix of ${config.prefix.length} tokens is written too; other programs pass over it.`);
+  const { norm } = parseConfig(checkpoint.config);
+  if (norm === 'layer' && config.norm !== norm)
+    throw new QuantizedDirectoryError(
+      directory,
+      'LayerNorms, as its config.json says',
+      'norms that a rotation has folded',
+      'Convert the model that it was made of.',
+    );
   return openModel(name, surroundings);
 }
 
 /** A model whose weights are read for each text anew, so that one layer of it is in memory at a time. */
 const streamed = (
   runtime: Runtime,
-  { config, weights, encodings }: Pick<QuantizedModel, 'config' | 'weights'> & Partial<QuantizedModel>,
+  { config, weights, encodings }: FloatModel & Partial<QuantizedModel>,
 ): LanguageModel =>
   languageModel(createDecoder(runtime, config, weights, encodings ? { reading: simulatedReading(encodings) } : {}));
 
 const describe = ({ directory, dtype, bytes, seconds }: Converted): string =>
   `${directory}: ${dtype}, ${size(bytes)}, in ${duration(seconds)}`;
 
-const describeComparison = ({ relativeError, squaredError, agreement, tokens }: LogitComparison): string =>
-  `logits: largest relative difference ${formatNumber(relativeError)}, mean squared ${formatNumber(squaredError)}, ` +
+const describeComparison = ({ relativeError, logitError, agreement, tokens }: Comparison): string =>
+  `logits: largest relative difference ${formatNumber(relativeError)}, mean squared ${formatNumber(logitError)}, ` +
   `${formatNumber(100 * agreement)} % equal likeliest tokens of ${tokens}`;

@@ -1,7 +1,7 @@
 /**
  * Weights some of whose tensors are computed when they are read: each by itself, from tensors of another model.
  */
-import type { Weights } from '@mobilequant/core';
+import type { Weights } from './weights.ts';
 
 /** A tensor that is computed. */
 export interface DerivedTensor {
