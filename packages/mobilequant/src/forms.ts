@@ -6,12 +6,11 @@ import { join } from 'node:path';
 import {
   cachedWeights,
   createDecoder,
-  type DecoderConfig,
+  type FloatModel,
   type LanguageModel,
   languageModel,
   type QuantizedModel,
   simulatedReading,
-  type Weights,
 } from '@mobilequant/core';
 import { exportOnnx, integerModel } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
@@ -49,10 +48,7 @@ export async function openForm(
   if (form !== 'integer') checkHasWeights(directory, form);
   switch (form) {
     case 'float':
-      return floatModel(
-        runtime,
-        existsSync(join(directory, QUANTIZATION_FILE)) ? await readFloat(directory) : await readModel(directory),
-      );
+      return floatModel(runtime, await readFloatForm(directory));
     case 'simulated':
       return simulatedModel(runtime, await readQuantized(directory));
     case 'integer':
@@ -67,6 +63,10 @@ export async function openForm(
   }
 }
 
+/** The float model in a directory: as it is, or the one that a quantized model was made of. */
+export const readFloatForm = async (directory: string): Promise<FloatModel> =>
+  existsSync(join(directory, QUANTIZATION_FILE)) ? readFloat(directory) : readModel(directory);
+
 /** Only the integer form is left in an exported directory. */
 function checkHasWeights(directory: string, form: Form): void {
   if (existsSync(join(directory, 'config.json')) || !existsSync(join(directory, ONNX_FILE))) return;
@@ -79,10 +79,8 @@ function checkHasWeights(directory: string, form: Form): void {
 }
 
 /** A float model, run block by block. */
-export const floatModel = (
-  runtime: Runtime,
-  { config, weights }: { readonly config: DecoderConfig; readonly weights: Weights },
-): LanguageModel => languageModel(createDecoder(runtime, config, cachedWeights(weights)));
+export const floatModel = (runtime: Runtime, { config, weights }: FloatModel): LanguageModel =>
+  languageModel(createDecoder(runtime, config, cachedWeights(weights)));
 
 /** A quantized model whose sites are rounded to their grids in float. */
 export const simulatedModel = (runtime: Runtime, { config, weights, encodings }: QuantizedModel): LanguageModel =>

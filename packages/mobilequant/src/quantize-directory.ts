@@ -5,9 +5,11 @@ import {
   type Method,
   type OnProgress,
   type Plan,
+  type PlanResult,
   PRESETS,
   type Preset,
   presetPlan,
+  type QuantizeResult,
   quantizeBy,
   type SmoothQuantOptions,
 } from '@mobilequant/calibration';
@@ -88,8 +90,8 @@ export async function quantizeDirectory(
   const store = learningFile(join(directory, LEARNING_FILE));
   await checkOutput(directory, isOurs, 'a quantized model');
   checkRecipe(recipe, model.config.layers);
-  const plan = isPreset(method) ? { ...presetPlan(method, recipe, model.config), ...changes } : undefined;
-  const learns = plan ? plan.tuning > 0 : method === 'omniquant' || method === 'mobilequant';
+  const way = isPreset(method) ? { plan: { ...presetPlan(method, recipe, model.config), ...changes } } : { method };
+  const learns = 'plan' in way ? way.plan.tuning > 0 : learnsByEpochs(way.method);
   if (resume && learns)
     await store.load(); // a damaged state is found before anything is computed
   else if (await store.exists()) {
@@ -100,31 +102,34 @@ export async function quantizeDirectory(
   const { config, weights, checkpoint, name } = model;
   const input = { config, weights, recipe, calibration, ...(training && { training }) };
   const reporting = { store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) };
-  const carried =
-    plan && (await carryOut(runtime, { ...input, first: await beginning(checkpoint) }, plan, { ...reporting, seed }));
-  const { model: quantized, widened } =
-    carried ?? (await quantizeBy(runtime, { ...input, method: method as Method }, { epochs, smoothing, ...reporting }));
+  const made: QuantizeResult & Partial<Pick<PlanResult, 'seconds'>> =
+    'plan' in way
+      ? await carryOut(runtime, { ...input, first: await beginning(checkpoint) }, way.plan, { ...reporting, seed })
+      : await quantizeBy(runtime, { ...input, method: way.method }, { epochs, smoothing, ...reporting });
+  const { model: quantized, widened } = made;
   const options = {
-    calibration: `${calibration.length} × ${calibration[0]?.length ?? 0} tokens`,
-    ...(learns && {
-      training: `${(training ?? calibration).length} × ${(training ?? calibration)[0]?.length ?? 0} tokens`,
-    }),
-    ...(plan
-      ? { plan: { ...plan, prefix: quantized.config.prefix }, seed }
-      : optionsOf(method as Method, epochs, smoothing)),
+    calibration: sizeOf(calibration),
+    ...(learns && { training: sizeOf(training ?? calibration) }),
+    ...('plan' in way
+      ? { plan: { ...way.plan, prefix: quantized.config.prefix }, seed }
+      : optionsOf(way.method, epochs, smoothing)),
     ...notes,
   };
   await writeQuantized(directory, quantized, checkpoint, { source: name, method, options, widened });
   await store.remove();
   const seconds = (performance.now() - start) / 1000;
-  return { directory, sizes: sizesOf(quantized), widened, seconds, ...(carried && { steps: carried.seconds }) };
+  return { directory, sizes: sizesOf(quantized), widened, seconds, ...(made.seconds && { steps: made.seconds }) };
 }
 
 const isPreset = (method: Method | Preset): method is Preset => (PRESETS as readonly string[]).includes(method);
 
+const learnsByEpochs = (method: Method): boolean => method === 'omniquant' || method === 'mobilequant';
+
+const sizeOf = (samples: readonly Int32Array[]): string => `${samples.length} × ${samples[0]?.length ?? 0} tokens`;
+
 /** What the paper's methods were told. */
 const optionsOf = (method: Method, epochs: number, smoothing: SmoothQuantOptions) => ({
-  ...((method === 'omniquant' || method === 'mobilequant') && { epochs }),
+  ...(learnsByEpochs(method) && { epochs }),
   ...(method !== 'minmax' && { smoothing: { ...smoothing } }),
 });
 

@@ -1,6 +1,8 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writeSafetensors } from '@mobilequant/checkpoint/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run } from './run.ts';
 import { tinyText, writeTinyModel } from './tiny-model.ts';
@@ -163,6 +165,42 @@ describe('from a model to an exported one', () => {
       join(directory, 'all'),
     ]);
     expect(await readdir(join(directory, 'all', 'w8a8-mobilequant', 'onnx'))).toContain('model.onnx');
+  });
+});
+
+describe.each(['stablelm', 'phi'])('a %s, whose LayerNorms a rotation folds', (name) => {
+  const model = fileURLToPath(new URL(`../../core/test/fixtures/${name}`, import.meta.url));
+  const ids = 'ids.safetensors:ids';
+
+  beforeAll(async () => {
+    const data = Int32Array.from({ length: 4 * 16 }, (_, i) => (5 * i + i * i) % 96);
+    await writeSafetensors(join(directory, 'ids.safetensors'), [
+      { name: 'ids', dtype: 'int32', shape: [4, 16], data: () => data },
+    ]);
+    const options = ['--method', 'fast', '--prefix', '1,7', '--samples', '4', '--tokens', '16', '--threads', '1'];
+    const done = await mobilequant('quantize', model, '--out', name, '--calibration', ids, ...options);
+    expect(done).toMatchObject({ status: 0, reports: '' });
+  });
+
+  test('can be measured in all forms', async () => {
+    const perplexity = async (form: string): Promise<number> => {
+      const measure = ['--data', ids, '--tokens', '16', '--threads', '1', '--json', '--form', form];
+      const { out, reports } = await mobilequant('evaluate', name, ...measure);
+      expect(reports).toBe('');
+      return JSON.parse(out).tokenPerplexity;
+    };
+    const [float, simulated, integer] = [
+      await perplexity('float'),
+      await perplexity('simulated'),
+      await perplexity('integer'),
+    ];
+    expect(Math.abs(simulated / float - 1)).toBeLessThan(0.05);
+    expect(integer / simulated).toBeCloseTo(1, 3);
+  });
+
+  test('cannot be written with the norms that its config says', async () => {
+    const { status, reports } = await mobilequant('convert', name, '--out', 'never');
+    expect({ status, reports }).toMatchObject({ status: 1, reports: expect.stringContaining('expected LayerNorms') });
   });
 });
 

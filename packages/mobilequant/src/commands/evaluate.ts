@@ -14,11 +14,10 @@ import {
 import { NonFiniteError } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { FORMS, openForm } from '../forms.ts';
+import { FORMS, openForm, readFloatForm } from '../forms.ts';
 import { choice, flag, integer, text } from '../options.ts';
 import { duration } from '../progress.ts';
 import { readQuantized } from '../quantized-directory.ts';
-import { readModel } from '../read-model.ts';
 import { allTokens, readTokens } from '../samples.ts';
 
 const options = {
@@ -68,7 +67,7 @@ export const evaluate: Command = command({
     const other = compare === 'none' ? undefined : await openForm(runtime, directory, compare, { tokens, fused });
     if (layers || sites) await readQuantized(directory);
     if (form !== 'integer') {
-      const { maxPositions } = (await readModel(directory)).config;
+      const { maxPositions } = (await readFloatForm(directory)).config;
       if (tokens > maxPositions)
         report(`Windows of ${tokens} tokens are longer than the model's ${maxPositions} positions.`);
     }

@@ -9,7 +9,7 @@ import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor 
 
 /** Steps of a preset that are to be otherwise. */
 const planOptions = {
-  prefix: text('IDS|none', 'preset: tokens before every text (default: searched)', ''),
+  prefix: text('IDS|none', 'preset: tokens before every text (default: searched)', undefined),
   transform: choice(['preset', ...TRANSFORMS], 'preset: what is done to the weights', 'preset'),
   ranges: choice(['preset', 'rules', 'minmax'], "preset: by the recipe's rules, or everything", 'preset'),
   rounding: choice(['preset', 'nearest', 'gptq'], 'preset: of weights', 'preset'),
@@ -36,11 +36,11 @@ const LEARNING_STAGES = ['end to end', 'layer by layer', 'tuning'];
 
 /** What the options say of a plan. */
 function planOf({ prefix, transform, ranges, rounding, tuning }: OptionValues<typeof planOptions>): Partial<Plan> {
-  const ids = prefix === 'none' ? [] : prefix.split(',').map(Number);
-  if (prefix !== '' && !ids.every((id) => Number.isInteger(id) && id >= 0))
+  const ids = prefix === 'none' ? [] : prefix?.split(',').map((id) => (/^\d+$/.test(id) ? Number(id) : Number.NaN));
+  if (ids && !ids.every(Number.isSafeInteger))
     throw new UsageError(`--prefix: expected token ids such as 1,216, or none, got '${prefix}'.`);
   return {
-    ...(prefix !== '' && { prefix: ids }),
+    ...(ids && { prefix: ids }),
     ...(transform !== 'preset' && { transform }),
     ...(ranges !== 'preset' && { ranges }),
     ...(rounding !== 'preset' && { rounding }),
@@ -50,7 +50,7 @@ function planOf({ prefix, transform, ranges, rounding, tuning }: OptionValues<ty
 
 export const quantize: Command = command({
   name: 'quantize',
-  summary: 'quantize a model: a directory, or a name on the Hugging Face hub',
+  summary: 'quantize a model: a directory, a GGUF file, or a name on the Hugging Face hub',
   positionals: ['MODEL'],
   options,
   notes,
