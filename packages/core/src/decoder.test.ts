@@ -7,6 +7,7 @@ import { block, type KeysValues } from './block.ts';
 import type { DecoderConfig } from './config.ts';
 import { contextValues, specsOf } from './context.ts';
 import { createDecoder } from './decoder.ts';
+import { deriveWeights } from './derived-weights.ts';
 import { languageModel } from './language-model.ts';
 import { parseConfig } from './parse-config.ts';
 import './fake-quantize.lowering.ts';
@@ -57,9 +58,9 @@ const distance = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
   Math.max(...Array.from(a, (v, i) => Math.abs(v - (b[i] as number))));
 
 /** `-log softmax(logits)[token]` behind each token but the last, in float64. */
-function slowLikelihood(logits: Float32Array): number[] {
+function slowLikelihood(logits: Float32Array, vocab = config.vocab): number[] {
   return Array.from(tokens.subarray(1), (token, t) => {
-    const row = Array.from(logits.subarray(t * config.vocab, (t + 1) * config.vocab));
+    const row = Array.from(logits.subarray(t * vocab, (t + 1) * vocab));
     return Math.log(row.reduce((sum, v) => sum + Math.exp(v), 0)) - (row[token] as number);
   });
 }
@@ -136,6 +137,17 @@ describe('negativeLogLikelihood', () => {
     const got = (await model.negativeLogLikelihood?.(tokens)) as Float32Array;
     expect(distance(got, slowLikelihood(logits))).toBeLessThan(1e-5);
   });
+});
+
+test('the likelihood in a large vocabulary loses none of the small terms', async () => {
+  const large = { ...config, layers: 0, vocab: 2 ** 17 };
+  const sharp = { shape: [large.hidden], read: async () => new Float32Array(large.hidden).fill(4) };
+  const weights = deriveWeights(weightsOf(large), new Map([['model.norm.weight', sharp]]));
+  const model = languageModel(createDecoder(runtime, large, weights));
+  const exact = slowLikelihood(await model.logits(tokens), large.vocab);
+  const got = (await model.negativeLogLikelihood?.(tokens)) as Float32Array;
+  const bias = got.reduce((sum, loss, i) => sum + loss - (exact[i] as number), 0) / got.length;
+  expect(Math.abs(bias)).toBeLessThan(2e-6);
 });
 
 describe('keys and values of the past', () => {
