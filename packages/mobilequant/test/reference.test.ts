@@ -241,6 +241,14 @@ describe('what is refused', () => {
     expect(await readdir(directory)).not.toContain('never');
   });
 
+  test('a prefix of tokens, for which its config has no place', async () => {
+    const { checkpoint: from, ...given } = await readQuantized(at('llama'));
+    const model = { ...given, config: { ...given.config, prefix: [1] } };
+    await expect(writeReference(at('never'), { model, from, dtype: 'float32' })).rejects.toThrow(
+      'reference form, prefix: expected [], got [1]',
+    );
+  });
+
   test('a bias of a root-mean-square norm, and a tensor that the reference does not know', async () => {
     const { checkpoint: from, ...model } = await readQuantized(at('llama'));
     const extended = (name: string, value: number): QuantizedModel => ({
