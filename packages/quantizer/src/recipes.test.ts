@@ -64,16 +64,25 @@ test('the device recipes differ in the bits of linear weights alone', () => {
   expect(differ).toEqual(layerSites(llamaShape(1)).filter((site) => /(proj|w\d)\.weight$/.test(site)));
 });
 
-test('the device differs from the paper in weights, keys, values, and the inputs of o_proj and w2', () => {
-  const [device, paper] = [layerOf('w4a8'), layerOf('paper-w4a8-sym')];
-  expect(Object.keys(device).filter((site) => device[site] !== paper[site])).toEqual([
+test('the device differs from the paper in keys and values, and in 16 bits where they cost nothing', () => {
+  const differing = (a: RecipeName, b: RecipeName): string[] => {
+    const [one, other] = [layerOf(a), layerOf(b)];
+    return Object.keys(one).filter((site) => one[site] !== other[site]);
+  };
+  expect(differing('w4a8-strict', 'paper-w4a8-sym')).toEqual([
     'self_attn.k_proj.output',
     'self_attn.v_proj.output',
     'self_attn.qk_bmm.input2',
     'self_attn.pv_bmm.input2',
+  ]);
+  expect(differing('w4a8', 'w4a8-strict')).toEqual([
+    'self_attn.qk_bmm.input',
     'self_attn.pv_bmm.output',
+    'mlp.act_fn.output',
+    'mlp.act_fn.input2',
     'mlp.w2.input',
   ]);
+  expect(differing('w8a8', 'w8a8-strict')).toEqual(differing('w4a8', 'w4a8-strict'));
 });
 
 test('outside the layers only the device quantizes, and only the head’s weight', () => {

@@ -3,13 +3,20 @@
  *
  * `paper-*` are the published ones (method, section 3) and learn as the reference does. `w8a8` and `w4a8` are for devices
  * (the default): weights are symmetric per output channel, which every integer kernel wants; keys and values are symmetric, so that
- * a cache needs no zero point; and the inputs of o_proj and w2 have 16 bits, because a linear with a 16-bit output runs in 16 bits anyway.
+ * a cache needs no zero point; and sites that a device widens anyway have 16 bits (`widened`). `*-strict` keep the paper's 8 bits there.
  */
 import { RecipeError } from './errors.ts';
 import type { Recipe, Rule } from './recipe.ts';
 import type { Granularity, QuantizerSpec } from './spec.ts';
 
-export type RecipeName = 'w8a8' | 'w4a8' | 'paper-w8a8' | 'paper-w4a8' | 'paper-w4a8-sym';
+export type RecipeName =
+  | 'w8a8'
+  | 'w4a8'
+  | 'w8a8-strict'
+  | 'w4a8-strict'
+  | 'paper-w8a8'
+  | 'paper-w4a8'
+  | 'paper-w4a8-sym';
 
 const tensor: Granularity = { kind: 'tensor' };
 const channel: Granularity = { kind: 'channel' };
@@ -18,6 +25,7 @@ const a8: QuantizerSpec = { bits: 8, symmetric: false, granularity: tensor };
 const a8Symmetric: QuantizerSpec = { bits: 8, symmetric: true, granularity: tensor };
 const a16: QuantizerSpec = { bits: 16, symmetric: false, granularity: tensor };
 const sigmoid: QuantizerSpec = { ...a8, range: { min: 0, max: 1 } };
+const sigmoid16: QuantizerSpec = { ...a16, range: { min: 0, max: 1 } };
 
 /** One rule for each of `sites` of every layer. */
 function everyLayer(spec: QuantizerSpec | null, ...sites: readonly string[]): Rule[] {
@@ -53,8 +61,18 @@ function weights(bits: number, symmetric: boolean, granularity: Granularity): Ru
 const deviceActivations: readonly Rule[] = [
   ...everyLayer(a8Symmetric, 'self_attn.k_proj.output', 'self_attn.k_norm.output', 'self_attn.qk_bmm.input2'),
   ...everyLayer(a8Symmetric, 'self_attn.v_proj.output', 'self_attn.pv_bmm.input2'),
-  ...everyLayer(a16, 'self_attn.pv_bmm.output', 'mlp.w2.input'),
   { site: 'lm_head.weight', spec: { bits: 8, symmetric: true, granularity: channel } },
+];
+
+/**
+ * Sites whose values a device brings to 16 bits before they are used: the products with keys, of o_proj and of w2 have 16-bit outputs, so
+ * they take 16-bit inputs. The 8-bit outputs of q_proj, w1 and w3 are widened once, before the rotary embedding and the activation
+ * instead of behind them: no conversion more, only element-wise operators that are as wide as what they lead to.
+ */
+const widened: readonly Rule[] = [
+  ...everyLayer(a16, 'self_attn.qk_bmm.input', 'self_attn.pv_bmm.output'),
+  ...everyLayer(a16, 'mlp.act_fn.output', 'mlp.w2.input'),
+  ...everyLayer(sigmoid16, 'mlp.act_fn.input2'),
 ];
 
 /** The built-in recipes by name. */
@@ -62,14 +80,26 @@ export const recipes: Readonly<Record<RecipeName, Recipe>> = {
   w8a8: {
     name: 'w8a8',
     description:
-      '8-bit weights for devices: symmetric per output channel, symmetric keys and values, 16-bit o_proj and w2 inputs',
-    rules: [...activations, ...weights(8, true, channel), ...deviceActivations],
+      '8-bit weights for devices: symmetric per output channel, symmetric keys and values, 16 bits where they cost nothing',
+    rules: [...activations, ...weights(8, true, channel), ...deviceActivations, ...widened],
     conventions: 'exact',
   },
   w4a8: {
     name: 'w4a8',
     description:
-      '4-bit weights for devices: symmetric per output channel, symmetric keys and values, 16-bit o_proj and w2 inputs',
+      '4-bit weights for devices: symmetric per output channel, symmetric keys and values, 16 bits where they cost nothing',
+    rules: [...activations, ...weights(4, true, channel), ...deviceActivations, ...widened],
+    conventions: 'exact',
+  },
+  'w8a8-strict': {
+    name: 'w8a8-strict',
+    description: 'w8a8 with 8 bits at every site where the paper has them',
+    rules: [...activations, ...weights(8, true, channel), ...deviceActivations],
+    conventions: 'exact',
+  },
+  'w4a8-strict': {
+    name: 'w4a8-strict',
+    description: 'w4a8 with 8 bits at every site where the paper has them',
     rules: [...activations, ...weights(4, true, channel), ...deviceActivations],
     conventions: 'exact',
   },
