@@ -1,9 +1,17 @@
 /** Measures language models: perplexity, agreement, signal to noise; and writes tables. */
 
-export { type CompareOptions, type Comparison, compareModels } from './compare-models.ts';
+export { type CompareOptions, type Comparison, compareModels, type LogitDistance } from './compare-models.ts';
 export { logSumExp, negativeLogLikelihood, negativeLogLikelihoodFromLogits } from './log-likelihood.ts';
 // Of any LanguageModel
-export { type Perplexity, type PerplexityOptions, perplexity, type WindowScore, wordCount } from './perplexity.ts';
+export { type LogRatio, pairedLogRatio } from './paired-log-ratio.ts';
+export {
+  type Decode,
+  type Perplexity,
+  type PerplexityOptions,
+  perplexity,
+  type WindowScore,
+  wordCount,
+} from './perplexity.ts';
 // Of decoders
 export { decibels, layerSignalToNoise } from './signal-to-noise.ts';
 export { type SiteRatio, siteSignalToNoise } from './site-signal-to-noise.ts';

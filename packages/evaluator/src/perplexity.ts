@@ -21,9 +21,11 @@ export interface WindowScore {
   readonly negativeLogLikelihood: number;
 }
 
+/** Ids to text; needed for word perplexity. */
+export type Decode = (ids: Int32Array) => string;
+
 export interface PerplexityOptions extends WindowOptions {
-  /** Ids to text; needed for word perplexity. */
-  readonly decode?: (ids: Int32Array) => string;
+  readonly decode?: Decode;
   /** Called after each window with its score and how many there are. */
   readonly onWindow?: (score: WindowScore, done: number, total: number) => void;
 }
@@ -58,25 +60,36 @@ export async function perplexity(
     const start = performance.now();
     const losses = await negativeLogLikelihood(model, window);
     seconds += (performance.now() - start) / 1000;
-    const scored = window.subarray(1);
-    const score = {
-      tokens: scored.length,
-      ...(decode && { words: wordCount(decode(scored)) }),
-      negativeLogLikelihood: sum(losses),
-    };
+    const score = windowScore(window, sum(losses), decode);
     scores.push(score);
     onWindow?.(score, scores.length, windows.length);
   }
-  const tokens = sum(scores.map((score) => score.tokens));
-  const total = sum(scores.map((score) => score.negativeLogLikelihood));
-  const words = sum(scores.map((score) => score.words ?? 0));
+  return perplexityOf(scores, { asked: options.windows, seconds });
+}
+
+/** The score of a window whose likelihood is known. */
+export function windowScore(window: Int32Array, negativeLogLikelihood: number, decode?: Decode): WindowScore {
+  const scored = window.subarray(1);
+  return { tokens: scored.length, ...(decode && { words: wordCount(decode(scored)) }), negativeLogLikelihood };
+}
+
+/** What windows come to together. */
+export function perplexityOf(
+  windows: readonly WindowScore[],
+  { asked = 0, seconds }: { readonly asked?: number | undefined; readonly seconds: number },
+): Perplexity {
+  const tokens = sum(windows.map((score) => score.tokens));
+  const total = sum(windows.map((score) => score.negativeLogLikelihood));
+  const words = windows.every((score) => score.words !== undefined)
+    ? sum(windows.map((score) => score.words ?? 0))
+    : undefined;
   return {
     tokenPerplexity: Math.exp(total / tokens),
-    ...(decode && { wordPerplexity: Math.exp(total / words), words }),
+    ...(words !== undefined && { wordPerplexity: Math.exp(total / words), words }),
     tokens,
     negativeLogLikelihood: total,
-    windows: scores,
-    missingWindows: Math.max(0, (options.windows ?? 0) - windows.length),
+    windows,
+    missingWindows: Math.max(0, asked - windows.length),
     seconds,
   };
 }

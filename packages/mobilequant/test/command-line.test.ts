@@ -121,9 +121,11 @@ describe('from a model to an exported one', () => {
   test('forms can be compared, and layers and sites', async () => {
     const more = ['--compare', 'simulated', '--layers', '--sites'];
     const { out } = await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', 'integer', ...more);
-    const { comparison, layers, sites } = JSON.parse(out);
+    const { comparison, tokenPerplexity, layers, sites } = JSON.parse(out);
     expect(comparison).toMatchObject({ with: 'simulated', tokens: 48 });
     expect(comparison.agreement).toBeGreaterThan(0.9);
+    expect(comparison.ratio).toBeCloseTo(tokenPerplexity / comparison.tokenPerplexity, 10);
+    expect(comparison.standardError).toBeGreaterThanOrEqual(0);
     expect(layers).toHaveLength(2);
     const [w8, a16] = ['mlp.w1.weight', 'mlp.w2.output'].map((site) => sites[`model.layers.0.${site}`].own);
     expect(w8).toBeGreaterThan(30);

@@ -9,7 +9,7 @@ import {
   type QuantizedModel,
   simulatedReading,
 } from '@mobilequant/core';
-import { type Comparison, compareModels, formatNumber, windowsOf } from '@mobilequant/evaluator';
+import { compareModels, formatNumber, type LogitDistance, windowsOf } from '@mobilequant/evaluator';
 import type { Runtime } from '@mobilequant/tracer';
 import {
   type Command,
@@ -117,12 +117,12 @@ export const convert: Command = command({
       return text;
     }
 
-    async function compare(text: Int32Array): Promise<Comparison> {
+    async function compare(text: Int32Array): Promise<LogitDistance> {
       const runtime = runtimeFrom(values);
       const written = model.encodings ? await readQuantized(directory) : await readModel(directory);
       const models = [model, written].map((either) => streamed(runtime, either)) as [LanguageModel, LanguageModel];
       const kept: Float32Array[] = [];
-      const found = await compareModels(...models, text, {
+      const { distance } = await compareModels(...models, text, {
         ...range,
         onWindow(done, total) {
           if (signal.aborted) throw new StoppedError('stopped; the model was written, and not yet compared.');
@@ -133,7 +133,7 @@ export const convert: Command = command({
       for (const { release } of models) await release?.();
       if (values.logits !== undefined)
         await writeLogits(pathFrom(surroundings, values.logits), windowsOf(text, range), kept);
-      return found;
+      return distance;
     }
   },
 });
@@ -178,6 +178,6 @@ const streamed = (
 const describe = ({ directory, dtype, bytes, seconds }: Converted): string =>
   `${directory}: ${dtype}, ${size(bytes)}, in ${duration(seconds)}`;
 
-const describeComparison = ({ relativeError, logitError, agreement, tokens }: Comparison): string =>
+const describeComparison = ({ relativeError, logitError, agreement, tokens }: LogitDistance): string =>
   `logits: largest relative difference ${formatNumber(relativeError)}, mean squared ${formatNumber(logitError)}, ` +
   `${formatNumber(100 * agreement)} % equal likeliest tokens of ${tokens}`;

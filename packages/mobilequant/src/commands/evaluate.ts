@@ -25,7 +25,7 @@ const options = {
   tokens: integer('T', 'tokens of a window', 2, 512),
   windows: integer('N', 'windows (default: all of the text)', 1, undefined),
   form: choice(FORMS, 'which form of the model', 'simulated'),
-  compare: choice(['none', ...FORMS], 'agreement with another form on the same text', 'none'),
+  compare: choice(['none', ...FORMS], 'with another form on the same text: perplexity, agreement, divergence', 'none'),
   layers: flag('signal to noise of each layer, simulated against float'),
   sites: flag('signal to noise of each quantized site'),
   fused: flag('integer: let ONNX Runtime fuse the file its own way, as other programs do'),
@@ -34,6 +34,7 @@ const options = {
 
 const notes = `N windows of T consecutive tokens, not overlapping, from the start of the text; the first token of each is not scored.
 Word perplexity is that of the whitespace-separated words of the scored text. Signal to noise is that of the first 4 windows.
+A form's perplexity over another's is given with its standard error, over windows and paired.
 DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model (float), or what export wrote (integer).`;
 
 const NOISE_WINDOWS = 4; // enough to tell layers and sites apart
@@ -71,11 +72,16 @@ export const evaluate: Command = command({
       if (tokens > maxPositions)
         report(`Windows of ${tokens} tokens are longer than the model's ${maxPositions} positions.`);
     }
-    const { missingWindows, ...result } = await perplexity(model, text, {
-      ...range,
-      ...(tokenizer && { decode: (ids) => tokenizer.decode(ids) }),
-      onWindow: (_, done, total) => onWindow(form)(done, total),
-    });
+    const decode = tokenizer && { decode: (ids: Int32Array) => tokenizer.decode(ids) };
+    const against = onWindow(`${form} against ${compare}`);
+    const comparison = other && (await compareModels(other, model, text, { ...range, ...decode, onWindow: against }));
+    const { missingWindows, ...result } =
+      comparison?.b ??
+      (await perplexity(model, text, {
+        ...range,
+        ...decode,
+        onWindow: (_, done, total) => onWindow(form)(done, total),
+      }));
     if (Number.isNaN(result.tokenPerplexity)) {
       const advice = 'Look for values in its weights that are not finite.';
       throw new NonFiniteError({ where: `${name}, ${form}`, expected: 'a perplexity', received: 'NaN', advice });
@@ -83,11 +89,7 @@ export const evaluate: Command = command({
     if (missingWindows > 0) {
       report(`The text has ${parts.length} windows of ${tokens} tokens, ${missingWindows} fewer than asked for.`);
     }
-    let comparison: Comparison | undefined;
-    if (other) {
-      comparison = await compareModels(other, model, text, { ...range, onWindow: onWindow(`against ${compare}`) });
-      await other.release?.();
-    }
+    await other?.release?.();
     await model.release?.();
     const noise = await noiseIn(runtime, directory, parts.slice(0, NOISE_WINDOWS), { layers, sites });
 
@@ -95,7 +97,7 @@ export const evaluate: Command = command({
     if (json) {
       const measured = { form, tokenPerplexity, wordPerplexity, tokens: scored, words, windows: parts.length, seconds };
       const siteNoise = noise.sites && { sites: Object.fromEntries(noise.sites) };
-      const compared = comparison && { comparison: { with: compare, ...comparison } };
+      const compared = comparison && { comparison: { with: compare, ...numbersOf(comparison) } };
       print(JSON.stringify({ ...measured, ...compared, ...(noise.layers && { layers: noise.layers }), ...siteNoise }));
       return;
     }
@@ -131,9 +133,21 @@ async function noiseIn(
   return { layers, ...sites };
 }
 
-function describe({ agreement, divergence, logitError }: Comparison): string {
-  const share = `${formatNumber(100 * agreement)} % equal likeliest tokens`;
-  return `${share}, divergence ${formatNumber(divergence)}, logit error ${formatNumber(logitError)}`;
+/** A comparison without what each window came to. */
+const numbersOf = ({ distance, a, logRatio }: Comparison) => ({
+  ...distance,
+  tokenPerplexity: a.tokenPerplexity,
+  ratio: Math.exp(logRatio.mean),
+  ...(logRatio.standardError !== undefined && { standardError: logRatio.standardError }),
+});
+
+function describe({ distance, a, logRatio }: Comparison): string {
+  const { mean, standardError } = logRatio;
+  const within = standardError === undefined ? '' : ` ± ${(100 * standardError).toFixed(2)}`;
+  const worse = `${(100 * (Math.exp(mean) - 1)).toFixed(2)}${within} % over its ${formatNumber(a.tokenPerplexity)}`;
+  const share = `${formatNumber(100 * distance.agreement)} % equal likeliest tokens`;
+  const apart = `divergence ${formatNumber(distance.divergence)}, logit error ${formatNumber(distance.logitError)}`;
+  return `${worse}, ${share}, ${apart}`;
 }
 
 /** Those whose own rounding costs most, one a line. */
