@@ -23,7 +23,7 @@ import { hiddenStream } from './hidden-stream.ts';
 import { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { type QuantizeInput, quantizeModel } from './quantize-model.ts';
-import { roundWithFeedback } from './round-with-feedback.ts';
+import { type RoundedLevels, roundWithFeedback, unrounded } from './round-with-feedback.ts';
 
 export interface GptqInput extends QuantizeInput {
   /** Token ids, each a text of its own; samples of equal length share graphs. */
@@ -48,7 +48,10 @@ export interface GptqOptions {
 }
 
 /** What `quantizeModel` takes, with weights that lie on the grids that it makes of `clipping`. */
-export type GptqResult = Required<QuantizeInput>;
+export interface GptqResult extends Required<QuantizeInput> {
+  /** The weights before their rounding: to nearest they round to `weights`. What is learned of rounding starts from them. */
+  readonly unrounded: Weights;
+}
 
 /** Linears that have one input, in the order in which values pass them; `cut` where the block can go on from that input alone. */
 const STAGES: readonly { readonly modules: readonly string[]; readonly cut: boolean }[] = [
@@ -72,7 +75,7 @@ export async function gptq(
   const resolve = resolveRecipe(recipe);
   const { model } = await quantizeModel(input);
   const rounded = new Map<string, Rounded>();
-  const weights = roundedWeights(input.weights, rounded);
+  const weights = withRounded(input.weights, rounded, ({ levels, encoding }) => dequantize(levels, encoding));
   const programs = programCache(executor);
   const progress = progressOf('gptq', config.layers, onProgress);
   const corrects = rounding === 'gptq' && correction > 0;
@@ -103,7 +106,8 @@ export async function gptq(
     await programs.release();
   }
   const kept = [...rounded].map(([site, { ranges }]) => [site, ranges] as const);
-  return { ...input, weights, clipping: new Map([...(input.clipping ?? []), ...kept]) };
+  const clipping = new Map([...(input.clipping ?? []), ...kept]);
+  return { ...input, weights, clipping, unrounded: withRounded(input.weights, rounded, realsOf) };
 
   /** The Hessian of what all samples have at a site, and how far that is from the float model's. */
   async function observe(layer: number, site: string, keep: boolean): Promise<{ hessian: Value; drift?: Value }> {
@@ -125,29 +129,36 @@ export async function gptq(
     const importance = rounding === 'gptq' ? feedback.pivots : feedback.diagonal;
     const ranges = input.clipping?.get(site) ?? clipByError(weight, spec, importance, site);
     const { encoding } = encodingFromRanges(ranges, spec, { site });
-    const levels =
-      rounding === 'gptq'
-        ? await roundWithFeedback(programs, weight, encoding, feedback)
-        : quantize(weight.data as Float32Array, encoding, { site });
+    if (rounding === 'gptq')
+      return { ...(await roundWithFeedback(programs, weight, encoding, feedback)), encoding, ranges };
+    const levels = quantize(weight.data as Float32Array, encoding, { site });
     return { levels, encoding, ranges };
   }
 }
 
-/** A weight as integers: a quarter of the memory, and the same reals whenever they are asked for. */
-interface Rounded {
+/** A weight as integers: less memory, and the same reals whenever they are asked for. */
+interface Rounded extends Partial<RoundedLevels> {
   readonly levels: UnsignedLevels;
   readonly encoding: Encoding;
   readonly ranges: Ranges;
 }
 
-const roundedWeights = (weights: Weights, rounded: ReadonlyMap<string, Rounded>): Weights => ({
+/** What a weight was before it was rounded; without feedback nothing is kept of that. */
+const realsOf = ({ levels, fractions, encoding }: Rounded): Float32Array =>
+  fractions ? unrounded({ levels, fractions }, encoding) : dequantize(levels, encoding);
+
+const withRounded = (
+  weights: Weights,
+  rounded: ReadonlyMap<string, Rounded>,
+  reals: (own: Rounded) => Float32Array,
+): Weights => ({
   names: () => weights.names(),
   has: (name) => weights.has(name),
   shape: (name) => weights.shape(name),
   readRows: (name, rows) => weights.readRows(name, rows),
   async read(name) {
     const own = rounded.get(name);
-    return own ? dequantize(own.levels, own.encoding) : weights.read(name);
+    return own ? reals(own) : weights.read(name);
   },
 });
 

@@ -69,6 +69,14 @@ export { mulberry32 } from './mulberry32.ts';
 export { type ObserveOptions, type Observer, observeModel } from './observe.ts';
 export { learnLayerWise } from './omni-quant.ts';
 export {
+  movableDivergences,
+  movableSites,
+  type Placement,
+  type PlacementInput,
+  placePrecision,
+  widenings,
+} from './place-precision.ts';
+export {
   carryOut,
   type Plan,
   type PlanInput,
@@ -111,6 +119,7 @@ export {
   type SearchScalesOptions,
   searchScales,
 } from './search-scales.ts';
+export { type SiteDivergenceInput, type SiteDivergenceOptions, siteDivergence } from './site-divergence.ts';
 export { type SmoothQuantOptions, smooth } from './smooth-quant.ts';
 export {
   type ChannelStatistics,

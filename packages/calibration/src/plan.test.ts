@@ -17,7 +17,7 @@ import type { Progress } from './progress.ts';
 const runtime = nodeRuntime();
 const text = (first: number, vocab: number) =>
   Int32Array.from({ length: 24 }, (_, i) => (5 * i + first * i * i + first) % vocab);
-const PLAIN: Plan = { prefix: [], transform: 'none', ranges: 'minmax', rounding: 'nearest', tuning: 0 };
+const PLAIN: Plan = { prefix: [], transform: 'none', ranges: 'minmax', budget: 0, rounding: 'nearest', tuning: 0 };
 
 async function logitsOf(model: { config: DecoderConfig; weights: Weights }, tokens: Int32Array) {
   return languageModel(createDecoder(runtime, model.config, cachedWeights(model.weights))).logits(tokens);

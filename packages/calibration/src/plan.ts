@@ -5,18 +5,33 @@
  *     prefix     tokens before every text that take the sinks upon themselves
  *     transform  the same float function, easier to round: scales, or rotations
  *     ranges     of activations, by the recipe's rules
+ *     budget     for more activations of 16 bits, placed where 8 bits cost most
  *     rounding   of weights: nearest, or with feedback (GPTQ)
  *     tuning     of scales, norms and biases by the divergence of the logits
  */
 import { cachedWeights, type DecoderConfig, type FloatModel, type Weights, withPrefix } from '@mobilequant/core';
-import { checkRecipe, type Range, type Recipe, resolveRecipe } from '@mobilequant/quantizer';
+import { checkRecipe, type Range, type Recipe, resolveRecipe, withRules } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import { collectHistograms } from './collect-histograms.ts';
 import { gptq } from './gptq.ts';
 import type { LearningStore } from './learning.ts';
 import { observedForm, quantizedForm } from './methods.ts';
+import {
+  checkBudget,
+  movableDivergences,
+  movableSites,
+  type Placement,
+  placePrecision,
+  widenings,
+} from './place-precision.ts';
 import type { OnProgress } from './progress.ts';
-import { needsHeadRanges, type QuantizeResult, quantizeModel, withKnownRanges } from './quantize-model.ts';
+import {
+  needsHeadRanges,
+  type QuantizeInput,
+  type QuantizeResult,
+  quantizeModel,
+  withKnownRanges,
+} from './quantize-model.ts';
 import { needsHistogram, rangesBy } from './range-rules.ts';
 import { rotate } from './rotations.ts';
 import { searchPrefix } from './search-prefix.ts';
@@ -31,6 +46,8 @@ export interface Plan {
   readonly transform: Transform;
   /** `rules`: the recipe's; `minmax`: everything is kept. */
   readonly ranges: 'rules' | 'minmax';
+  /** The share of the layers' multiply-accumulates that may move to 16-bit activations (`placePrecision`), to 1; 0 for none. */
+  readonly budget: number;
   readonly rounding: 'nearest' | 'gptq';
   /** Steps; 0 for none. */
   readonly tuning: number;
@@ -53,6 +70,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     prefix: 4,
     transform: outputNorms && !coarse ? 'scales' : 'rotation',
     ranges: 'rules',
+    budget: 0,
     rounding: coarse ? 'gptq' : 'nearest',
     tuning: preset === 'fast' ? 0 : coarse ? 160 : 60,
   };
@@ -85,6 +103,8 @@ export interface PlanOptions {
 export interface PlanResult extends QuantizeResult {
   /** The float model behind the same prefix: what the quantized one is to be compared with. */
   readonly float: FloatModel;
+  /** What moved to 16 bits; absent without a budget. */
+  readonly placement?: Placement;
   /** Seconds of each step. */
   readonly seconds: Readonly<Record<string, number>>;
 }
@@ -92,7 +112,7 @@ export interface PlanResult extends QuantizeResult {
 /**
  * Carries a plan out.
  *
- * @throws RecipeError for a recipe that cannot be carried out on this model, before anything is computed; the signal's reason once it is
+ * @throws RecipeError for a recipe that cannot be carried out on this model, RangeError for a budget that is no share, before anything is computed; the signal's reason once it is
  *   aborted, after the layer at hand (tuning: InterruptedError, its state saved); what the steps throw.
  */
 export async function carryOut(
@@ -102,6 +122,7 @@ export async function carryOut(
   { seed = 0, onProgress, onEvaluation, store, saveEvery, signal }: PlanOptions = {},
 ): Promise<PlanResult> {
   checkRecipe(recipe, given.layers);
+  checkBudget(plan.budget);
   const reporting = reportingUntil(signal, onProgress);
   const seconds: Record<string, number> = {};
   const timed = async <T>(step: string, work: () => Promise<T>): Promise<T> => {
@@ -123,13 +144,20 @@ export async function carryOut(
     return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
   });
   const ranges = await timed('ranges', () => rangesFor(executor, plan, model, { recipe, calibration, ...reporting }));
-  const input = { ...model, recipe, ranges: withKnownRanges(ranges, recipe) };
+  const placement =
+    plan.budget > 0 &&
+    (await timed('placement', () =>
+      placed(executor, plan, model, { recipe, ranges: ranges(recipe), calibration, ...reporting }),
+    ));
+  const chosen = placement ? placement.recipe : recipe;
+  const input = { ...model, recipe: chosen, ranges: ranges(chosen) };
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(input);
     const found = await gptq(executor, { ...input, samples: calibration }, reporting);
     return quantizeModel({ ...found, weights: cachedWeights(found.weights) });
   });
-  if (plan.tuning === 0) return { ...rounded, float, seconds };
+  const made = { float, ...(placement && { placement }), seconds };
+  if (plan.tuning === 0) return { ...rounded, ...made };
 
   const { training = calibration } = learning;
   const { heldOut = training.slice(training.length - Math.ceil((training.length - 1) / 8)) } = learning;
@@ -148,7 +176,7 @@ export async function carryOut(
       },
     ),
   );
-  return { model: tuned.model, widened: rounded.widened, float, seconds };
+  return { model: tuned.model, widened: rounded.widened, ...made };
 }
 
 type Reporting = { readonly onProgress: OnProgress };
@@ -204,15 +232,39 @@ async function transformed(
 
 const SEARCH_SAMPLES = 8;
 
+/** The ranges as a recipe takes them: the given one, or one with more bits. */
 async function rangesFor(
   executor: Executor,
   plan: Plan,
   { config, weights }: FloatModel,
   { recipe, calibration, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & Reporting,
-): Promise<ReadonlyMap<string, Range>> {
+): Promise<(recipe: Recipe) => ReadonlyMap<string, Range>> {
   const options = { head: needsHeadRanges(recipe), ...reporting };
-  if (plan.ranges === 'minmax')
-    return rangesOf(await collectStatistics(executor, config, weights, calibration, options));
-  const count = needsHistogram(recipe);
-  return rangesBy(await collectHistograms(executor, config, weights, calibration, { count, ...options }), recipe);
+  if (plan.ranges === 'minmax') {
+    const ranges = rangesOf(await collectStatistics(executor, config, weights, calibration, options));
+    return (own) => withKnownRanges(ranges, own);
+  }
+  const widest = withRules(recipe, recipe.name, widenings(movableSites(config, recipe), config, recipe));
+  const counts = (plan.budget > 0 ? [recipe, widest] : [recipe]).map((own) => needsHistogram(own));
+  const count = (site: string): boolean => counts.some((needs) => needs(site));
+  const histograms = await collectHistograms(executor, config, weights, calibration, { count, ...options });
+  return (own) => withKnownRanges(rangesBy(histograms, own), own);
+}
+
+const MEASURED_SAMPLES = 2; // enough to tell sites apart, and each takes as long again
+const MEASURED_TOKENS = 256;
+
+/** The recipe with 16 bits where they gain most, as the first tokens of some samples say. */
+async function placed(
+  executor: Executor,
+  { budget }: Plan,
+  { config, weights }: FloatModel,
+  { calibration, ...given }: Pick<QuantizeInput, 'recipe' | 'ranges'> & Pick<PlanInput, 'calibration'> & Reporting,
+): Promise<Placement> {
+  const step = Math.ceil(calibration.length / MEASURED_SAMPLES);
+  const samples = calibration.filter((_, i) => i % step === 0).map((sample) => sample.subarray(0, MEASURED_TOKENS));
+  const { recipe, ranges, ...reporting } = given;
+  const input = { config, weights, recipe, ranges, samples };
+  const divergences = await movableDivergences(executor, input, reporting);
+  return placePrecision({ config, weights, recipe, divergences }, budget);
 }

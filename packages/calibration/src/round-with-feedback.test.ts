@@ -11,7 +11,7 @@ import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import * as slow from '../test/matrices.ts';
 import { addInputs, emptyHessian, type Feedback, feedbackOf } from './hessian.ts';
-import { roundWithFeedback } from './round-with-feedback.ts';
+import { roundWithFeedback, unrounded } from './round-with-feedback.ts';
 
 const programs = programCache(nodeRuntime());
 const DAMPING = 0.01;
@@ -66,13 +66,17 @@ describe.each(specs)('%s', (_, spec) => {
   test('the integers are those of GPTQ with an explicit inverse, and make a smaller error than the nearest', async () => {
     const [rows, columns] = [40, 50];
     const { w, h, encoding, feedback } = await problem(rows, columns, spec, 11);
-    const levels = await roundWithFeedback(programs, matrix(w), encoding, await feedback(16));
+    const { levels, fractions } = await roundWithFeedback(programs, matrix(w), encoding, await feedback(16));
     const expected = slow.slowGptq(w, slow.damped(h, DAMPING), encoding);
     const differ = slow.rowsOf(levels, columns).filter((row, r) => `${row}` !== `${expected[r]}`);
     expect(differ.length).toBeLessThanOrEqual(1); // a row may meet a value half way between two levels
 
     const error = (q: ArrayLike<number>) => slow.quadratic(slow.difference(w, reals(q, encoding, columns)), h);
     expect(error(levels)).toBeLessThan(0.7 * error(quantize(slow.flat(w), encoding)));
+
+    const before = unrounded({ levels, fractions }, encoding);
+    expect(quantize(before, encoding)).toEqual(levels);
+    expect(slow.flat(w).filter((x, i) => Math.abs(x - (before[i] as number)) > 1e-6).length).toBeGreaterThan(w.length);
   });
 
   test('blocks of any width give the same', async () => {
@@ -98,9 +102,13 @@ test('columns that do not correlate are rounded to nearest, dead ones too', asyn
   expect(feedback.damping).toBe(0);
   expect(feedback.diagonal[3]).toBeCloseTo((36 - 4) / 7);
   expect([...feedback.order].indexOf(7)).toBe(7); // the last is rounded first
-  expect(await roundWithFeedback(programs, matrix(w), encoding, feedback)).toEqual(quantize(slow.flat(w), encoding));
+  expect((await roundWithFeedback(programs, matrix(w), encoding, feedback)).levels).toEqual(
+    quantize(slow.flat(w), encoding),
+  );
   const nothing = await feedbackOf(programs, emptyHessian(8), { damping: 0, block: 4 });
-  expect(await roundWithFeedback(programs, matrix(w), encoding, nothing)).toEqual(quantize(slow.flat(w), encoding));
+  expect((await roundWithFeedback(programs, matrix(w), encoding, nothing)).levels).toEqual(
+    quantize(slow.flat(w), encoding),
+  );
 });
 
 test('a Hessian of fewer inputs than columns is damped until it has a factor', async () => {

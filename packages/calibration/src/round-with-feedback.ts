@@ -5,10 +5,36 @@
  *
  * Rows do not know of each other. What a block of columns is owed by all blocks before it is one product; inside a block it is a loop.
  */
-import { type Encoding, gridFromEncoding, roundHalfEven, type UnsignedLevels } from '@mobilequant/quantizer';
+import {
+  dequantize,
+  type Encoding,
+  gridFromEncoding,
+  roundHalfEven,
+  type UnsignedLevels,
+} from '@mobilequant/quantizer';
 import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import type { Feedback } from './hessian.ts';
+
+/** A weight as integers, with what rounding took from what each was to be. */
+export interface RoundedLevels {
+  /** `[out, in]` */
+  readonly levels: UnsignedLevels;
+  /** `[out, in]`, in 256ths of a step and short of half of one: 0 where a level is the last of its grid. */
+  readonly fractions: Int8Array;
+}
+
+const FRACTION = 256;
+const MOST = 126; // of 128: what is next to the middle of two levels rounds to the one that was chosen
+
+/** The reals that were rounded, to a 256th of a step; rounding to nearest gives the same levels. */
+export function unrounded({ levels, fractions }: RoundedLevels, encoding: Encoding): Float32Array {
+  const reals = dequantize(levels, encoding);
+  const groupLength = reals.length / encoding.scale.length;
+  return reals.map(
+    (x, i) => x + ((fractions[i] as number) / FRACTION) * (encoding.scale[Math.floor(i / groupLength)] as number),
+  );
+}
 
 /**
  * The levels of a weight, `[out, in]`, on an encoding's grid.
@@ -20,12 +46,13 @@ export async function roundWithFeedback(
   weight: Value,
   encoding: Encoding,
   { order, panels }: Pick<Feedback, 'order' | 'panels'>,
-): Promise<UnsignedLevels> {
+): Promise<RoundedLevels> {
   const [rows, size] = weight.shape as [number, number];
   const w = weight.data as Float32Array;
   const { scale, offset, qmax } = gridFromEncoding(encoding);
   const groupLength = w.length / scale.length;
   const levels = encoding.spec.bits > 8 ? new Uint16Array(w.length) : new Uint8Array(w.length);
+  const fractions = new Int8Array(w.length);
   const errors = new Float32Array(size * rows); // [in, out], columns in `order`
 
   for (const { from, width, data } of panels.toReversed()) {
@@ -39,15 +66,18 @@ export async function roundWithFeedback(
         const s = scale[group] as number;
         const o = offset[group] as number;
         const x = w[at] as number;
-        const level = Math.min(Math.max(roundHalfEven((x + (due[k] as number)) / s) + o, 0), qmax);
+        const wanted = (x + (due[k] as number)) / s + o;
+        const level = Math.min(Math.max(roundHalfEven(wanted - o) + o, 0), qmax);
         const error = x - Math.fround((level - o) * s);
         levels[at] = level;
+        if (level > 0 && level < qmax)
+          fractions[at] = Math.max(-MOST, Math.min(MOST, Math.round(FRACTION * (wanted - level))));
         errors[(from + k) * rows + r] = error;
         for (let j = 0; j < k; j++) due[j] = (due[j] as number) + error * (data[k * width + j] as number);
       }
     }
   }
-  return levels;
+  return { levels, fractions };
 
   /** Σ e_i l_ik over the columns i behind a block, `[width, out]`. */
   async function owedTo(from: number, width: number, data: Float32Array): Promise<Float32Array | undefined> {

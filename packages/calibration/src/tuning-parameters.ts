@@ -1,12 +1,14 @@
 /**
- * What tuning moves of a quantized model whose integers stay, and the model that comes of it. Nothing here costs a device anything.
+ * What tuning moves of a quantized model, and the model that comes of it. Nothing here costs a device anything. Integers stay unless
+ * their rounding is learned too.
  *
  *     <weight site>.gain           θ   scale · exp(θ) of a linear, for each of its scales: q · scale · exp(θ) stays on the grid
  *     <norm>.weight.gain           θ   weight · exp(θ), per channel
  *     <linear>.bias                β   bias + 0.2 ‖row‖ · β, per output channel
  *     <activation site>.low, .high     log factors on the two ends of a range (a symmetric one has `high` alone)
+ *     <weight site>.up, .down          what moves the integers of a linear (`learned-rounding.ts`)
  *
- * Names are full (`model.layers.0.mlp.w1.weight.gain`), and all start at 0, which is the model that came in, bit for bit. So every
+ * Names are full (`model.layers.0.mlp.w1.weight.gain`). All but `down` start at 0, which is the model that came in, bit for bit. So every
  * step of tuning has a whole `QuantizedModel`, and what is trained is what is stored.
  */
 import {
@@ -19,7 +21,9 @@ import {
   siteName,
 } from '@mobilequant/core';
 import { dequantize, type Encoding, quantize, type SignedLevels, splitSite } from '@mobilequant/quantizer';
+import { type Executor, programCache, type Values } from '@mobilequant/tracer';
 import type { Tree } from './adamw.ts';
+import { movedLevels, noMoves } from './learned-rounding.ts';
 
 /** What to tune. */
 export interface TuningTargets {
@@ -33,11 +37,16 @@ export interface TuningTargets {
   readonly ranges: boolean;
   /** Scales and biases of the head too. A head that is the embedding becomes a matrix of its own. */
   readonly head: boolean;
+  /** Integers of the layers' quantized linears, moved by matrices of so high a rank; 0: they stay. */
+  readonly rounding: number;
 }
 
 /** A parameter of one part of the model, as the part's graph has it. */
 export interface TunedInput {
-  /** In the part: `mlp.w1.weight.gain` (a factor, 1 at any point), `mlp.w1.bias`, `mlp.w2.input.scale`, `mlp.w2.input.offset`. */
+  /**
+   * In the part: `mlp.w1.weight.gain` (a factor, 1 at any point), `mlp.w1.bias`, `mlp.w1.weight.up`, `mlp.w1.weight.down`,
+   * `mlp.w2.input.scale`, `mlp.w2.input.offset`.
+   */
   readonly name: string;
   readonly shape: readonly number[];
 }
@@ -49,6 +58,8 @@ export interface Tunable {
   model(parameters: Tree): QuantizedModel;
   /** What a part's graph is differentiated by. */
   inputs(part: Part): readonly TunedInput[];
+  /** Those of them whose values the graph cannot know: what moves the integers. */
+  values(parameters: Tree, part: Part): Values;
   /** Gradients in the parameters, from those in the inputs (under full names). */
   gradients(parameters: Tree, inputs: Tree): Record<string, Float32Array>;
 }
@@ -63,6 +74,8 @@ interface Linear {
   readonly name: string;
   readonly bias: Float32Array | undefined;
   readonly levels: SignedLevels | undefined;
+  /** How high the rank is of what moves them; 0: they stay. */
+  readonly rank: number;
   readonly encoding: Encoding | undefined;
   /** `[rows]` */
   readonly unit: Float32Array;
@@ -73,9 +86,10 @@ interface Norm {
   readonly weight: Float32Array;
 }
 
-/** A model's integers, taken once, and what may move around them. */
-export async function tunable(base: QuantizedModel, targets: TuningTargets): Promise<Tunable> {
+/** A model's integers, taken once, and what may move around them. Where rounding is learned, its weights are those before rounding. */
+export async function tunable(executor: Executor, base: QuantizedModel, targets: TuningTargets): Promise<Tunable> {
   const { weights, encodings } = base;
+  const programs = programCache(executor);
   const linears: Linear[] = [];
   const norms: Norm[] = [];
   for (let layer = 0; layer < base.config.layers; layer++) {
@@ -101,14 +115,20 @@ export async function tunable(base: QuantizedModel, targets: TuningTargets): Pro
     const real = levels ? dequantize(levels, encoding) : await weights.read(name);
     const bias = weights.has(`${module}.bias`) ? await weights.read(`${module}.bias`) : undefined;
     const [rows, columns] = shape as [number, number];
-    linears.push({ site, module, name, shape: [rows, columns], bias, levels, encoding, unit: unitsOf(real, columns) });
+    const unit = unitsOf(real, columns);
+    const rank = encoding && site.startsWith('model.layers.') ? targets.rounding : 0;
+    linears.push({ site, module, name, shape: [rows, columns], bias, levels, rank, encoding, unit });
   }
 
   const start = (): Record<string, Float32Array> => {
     const zeros: Record<string, Float32Array> = {};
-    for (const { site, module, encoding, shape } of linears) {
+    for (const [i, { site, module, encoding, shape, rank }] of linears.entries()) {
       if (targets.scales && encoding) zeros[`${site}.gain`] = new Float32Array(encoding.scale.length);
       if (targets.biases) zeros[`${module}.bias`] = new Float32Array(shape[0]);
+      if (rank === 0) continue;
+      const { up, down } = noMoves(shape, rank, i);
+      zeros[`${site}.up`] = up;
+      zeros[`${site}.down`] = down;
     }
     if (targets.norms) for (const { site, weight } of norms) zeros[`${site}.gain`] = new Float32Array(weight.length);
     for (const [site, { spec }] of ranges) {
@@ -124,14 +144,19 @@ export async function tunable(base: QuantizedModel, targets: TuningTargets): Pro
     const put = (name: string, values: Float32Array): void => {
       tensors.set(name, { shape: [values.length], read: async () => values });
     };
-    for (const { site, module, shape, bias, levels, encoding, unit } of linears) {
+    for (const { site, module, name, shape, bias, levels, encoding, unit } of linears) {
       if (levels && encoding) {
-        const moved = { ...encoding, scale: scaled(encoding.scale, parameters[`${site}.gain`]) };
-        tuned.set(site, moved);
+        const grid = { ...encoding, scale: scaled(encoding.scale, parameters[`${site}.gain`]) };
+        const { [`${site}.up`]: up, [`${site}.down`]: down } = parameters;
+        const its = async (): Promise<SignedLevels> =>
+          up && down
+            ? movedLevels(programs, { data: await weights.read(name), shape }, encoding, { up, down })
+            : levels;
+        tuned.set(site, grid);
         tensors.set(site, {
           shape,
-          read: async () => dequantize(levels, moved),
-          readRows: async (rows) => rowsOfLevels(levels, moved, shape[0], rows),
+          read: async () => dequantize(await its(), grid),
+          readRows: async (rows) => rowsOfLevels(await its(), grid, shape[0], rows),
         });
       }
       const steps = parameters[`${module}.bias`];
@@ -158,9 +183,10 @@ export async function tunable(base: QuantizedModel, targets: TuningTargets): Pro
     const mine = (site: string) => (part === 'head' ? !site.startsWith('model.layers.') : site.startsWith(prefix));
     const own = (name: string, shape: readonly number[]): TunedInput => ({ name: name.slice(prefix.length), shape });
     return [
-      ...linears.flatMap(({ site, module, encoding, shape }) => [
+      ...linears.flatMap(({ site, module, encoding, shape: [rows, columns], rank }) => [
         ...(mine(site) && targets.scales && encoding ? [own(`${site}.gain`, gainShape(encoding))] : []),
-        ...(mine(site) && targets.biases ? [own(`${module}.bias`, [shape[0]])] : []),
+        ...(mine(site) && targets.biases ? [own(`${module}.bias`, [rows])] : []),
+        ...(mine(site) && rank > 0 ? [own(`${site}.up`, [rows, rank]), own(`${site}.down`, [rank, columns])] : []),
       ]),
       ...norms.flatMap(({ site, weight }) =>
         mine(site) && targets.norms ? [own(`${site}.gain`, [weight.length])] : [],
@@ -171,9 +197,18 @@ export async function tunable(base: QuantizedModel, targets: TuningTargets): Pro
     ];
   };
 
+  const values = (parameters: Tree, part: Part): Values =>
+    Object.fromEntries(
+      inputs(part).flatMap(({ name, shape }) => {
+        const data = isMove(name) ? parameters[siteName(part, name)] : undefined;
+        return data ? [[name, { data, shape }]] : [];
+      }),
+    );
+
   const gradients = (parameters: Tree, inputs: Tree): Record<string, Float32Array> => {
     const result: Record<string, Float32Array> = {};
-    for (const [name, gradient] of Object.entries(inputs)) if (name.endsWith('.gain')) result[name] = gradient;
+    for (const [name, gradient] of Object.entries(inputs))
+      if (name.endsWith('.gain') || isMove(name)) result[name] = gradient;
     for (const { module, unit } of linears) {
       const gradient = inputs[`${module}.bias`];
       if (gradient) result[`${module}.bias`] = gradient.map((g, i) => g * (unit[i] as number));
@@ -187,8 +222,11 @@ export async function tunable(base: QuantizedModel, targets: TuningTargets): Pro
     return result;
   };
 
-  return { start, model, inputs, gradients };
+  return { start, model, inputs, values, gradients };
 }
+
+/** Whether a parameter moves integers. */
+export const isMove = (name: string): boolean => name.endsWith('.up') || name.endsWith('.down');
 
 /** Some rows of a matrix of so many, one after another. */
 function rowsOfLevels(levels: SignedLevels, encoding: Encoding, count: number, rows: ArrayLike<number>): Float32Array {

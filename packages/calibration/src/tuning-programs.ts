@@ -26,6 +26,7 @@ import { type Executor, programCache, type Value, type Values } from '@mobilequa
 import * as tf from '@tensorflow/tfjs';
 import type { Tree } from './adamw.ts';
 import { divergence } from './divergence.ts';
+import { movedBy } from './learned-rounding.ts';
 import type { TunedInput } from './tuning-parameters.ts';
 
 type Tensors = Readonly<Record<string, tf.Tensor>>;
@@ -54,7 +55,8 @@ export interface TuningHead {
 }
 
 export interface TuningPrograms {
-  layer(model: QuantizedModel, layer: number): Promise<TuningLayer>;
+  /** @param moves values that its gradient needs beside the weights, by name in the layer */
+  layer(model: QuantizedModel, layer: number, moves?: Values): Promise<TuningLayer>;
   head(model: QuantizedModel): Promise<TuningHead>;
   release(): Promise<void>;
 }
@@ -88,7 +90,7 @@ export function tuningPrograms(
   const context = contextCache(config);
 
   return {
-    async layer({ weights, encodings }, layer) {
+    async layer({ weights, encodings }, layer, moves = {}) {
       const own = await readLayer(weights, layer);
       const reading = simulatedReading(encodings);
       const key = `${JSON.stringify(specsOf(own))} ${reading.key(layer)}`;
@@ -114,12 +116,13 @@ export function tuningPrograms(
           return (await program.run(feeds(x))).y;
         },
         async vjp(x, dy) {
+          const all = { ...feeds(x), ...moves, dy };
           const program = await programs.program(
             `vjp ${x.shape} ${key}`,
-            () => specsOf({ ...feeds(x), dy }),
+            () => specsOf(all),
             (inputs) => differentiated(run, inputs, tuned(layer), inputs.dy).gradients,
           );
-          return gradientsOf(layer, await program.run({ ...feeds(x), dy }));
+          return gradientsOf(layer, await program.run(all));
         },
       };
     },
@@ -274,9 +277,14 @@ function tuningTap(
       ? tf.mul(x, gain)
       : tf.reshape(tf.mul(tf.reshape(x, [gain.shape[0] as number, -1]), gain), x.shape);
   };
+  const moved = (site: string, w: tf.Tensor): tf.Tensor => {
+    const { [`${site}.up`]: up, [`${site}.down`]: down, [`${site}.scale`]: scale } = inputs;
+    return up && down && scale ? movedBy(w, scale, up, down) : w;
+  };
   return {
-    weight(site, w) {
+    weight(site, weight) {
       const { module } = splitSite(site);
+      const w = moved(site, weight);
       return quantized(site, atProduct(module) ? w : gained(module, w), { signed: true, fixed: true });
     },
     activation(site, x, hint) {

@@ -20,7 +20,7 @@ import { type TuningTargets, tunable } from './tuning-parameters.ts';
 import { tuningPrograms } from './tuning-programs.ts';
 
 const runtime = nodeRuntime();
-const everything: TuningTargets = { scales: true, norms: true, biases: true, ranges: true, head: true };
+const everything: TuningTargets = { scales: true, norms: true, biases: true, ranges: true, head: true, rounding: 0 };
 const inGroups: QuantizerSpec = { bits: 4, symmetric: false, granularity: { kind: 'group', size: 8 } };
 const text = (first: number, tokens = 12): Int32Array =>
   Int32Array.from({ length: tokens }, (_, i) => (5 * i + first * first) % 24);
@@ -46,7 +46,7 @@ async function inputOf(
 
 /** Random parameters. */
 async function moved(model: QuantizedModel, targets: TuningTargets = everything, size = 0.1) {
-  const tuning = await tunable(model, targets);
+  const tuning = await tunable(runtime, model, targets);
   const [parameters, next] = [tuning.start(), normal(3)];
   for (const data of Object.values(parameters)) for (let i = 0; i < data.length; i++) data[i] = size * next();
   return { tuning, parameters, model: tuning.model(parameters) };
@@ -93,7 +93,7 @@ describe.each(RECIPES)('$name', (recipe) => {
 
   test.each(some(recipe))('what is trained is what is deployed, bit for bit: $name', async ({ config }) => {
     const input = await inputOf(config, recipe);
-    const { tuning, model } = await moved(input.model);
+    const { tuning, model } = await moved(input.model, { ...everything, rounding: 3 }, 0.5);
     const programs = tuningPrograms(runtime, model.config, input.float, tuning.inputs);
     const decoder = createDecoder(runtime, model.config, model.weights, { reading: simulatedReading(model.encodings) });
     let x = await decoder.embed(text(7));
@@ -131,6 +131,28 @@ test('no steps leave the model as it is, bit for bit', async () => {
   expect([step, evaluations.length]).toEqual([0, 1]);
   expect([...model.encodings]).toEqual([...input.model.encodings]);
   expect(await logitsOf(model, text(9))).toEqual(await logitsOf(input.model, text(9)));
+});
+
+test('learned rounding starts at the integers that there are, moves some, and comes closer than without', async () => {
+  const input = await inputOf();
+  const only = { scales: false, norms: false, biases: false, ranges: false, head: false };
+  const best = async (targets: Partial<TuningTargets>, steps: number) => {
+    const tuned = await tune(runtime, input, { ...options, steps, rate: 5e-3, patience: 100, targets });
+    return { ...tuned, divergence: Math.min(...tuned.evaluations.map(({ divergence }) => divergence)) };
+  };
+  const start = await best({ ...only, rounding: 4 }, 0);
+  expect(await logitsOf(start.model, text(9))).toEqual(await logitsOf(input.model, text(9)));
+  const moved = await best({ ...only, rounding: 4 }, 40);
+  expect(moved.divergence).toBeLessThan(0.8 * start.divergence);
+  const site = 'model.layers.1.mlp.w2.weight';
+  const levels = async ({ weights, encodings }: QuantizedModel) =>
+    quantize(await weights.read(site), encodings.get(site) as Encoding);
+  const [before, after] = [await levels(input.model), await levels(moved.model)];
+  const share = before.filter((level, i) => level !== after[i]).length / before.length;
+  expect(share).toBeGreaterThan(0.01);
+  expect(share).toBeLessThan(0.5);
+  const all = { ...everything, ranges: false, head: false };
+  expect((await best({ ...all, rounding: 4 }, 40)).divergence).toBeLessThan((await best(all, 40)).divergence);
 });
 
 test('the divergence falls, and the best state is the result', async () => {

@@ -21,7 +21,7 @@ import {
 import { floatTargets } from './mobile-quant.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
-import { type Tunable, type TuningTargets, tunable } from './tuning-parameters.ts';
+import { isMove, type Tunable, type TuningTargets, tunable } from './tuning-parameters.ts';
 import { addTo, type TuningPrograms, tuningPrograms } from './tuning-programs.ts';
 
 /** What is tuned, and towards what. */
@@ -81,7 +81,15 @@ export interface Tuned {
 }
 
 const BETA2 = 0.98;
-const DEFAULT_TARGETS: TuningTargets = { scales: true, norms: true, biases: true, ranges: false, head: false };
+const MOVE_RATE = 10; // times as fast: integers move by steps, everything else by parts of itself
+const DEFAULT_TARGETS: TuningTargets = {
+  scales: true,
+  norms: true,
+  biases: true,
+  ranges: false,
+  head: false,
+  rounding: 0,
+};
 
 /** The rate at which tuning starts: coarser weights have more to gain. Chosen on a 135M llama, which faster rates take away from its optimum. */
 export function tuningRate(recipe: Recipe): number {
@@ -92,7 +100,8 @@ export function tuningRate(recipe: Recipe): number {
 /**
  * Tunes a quantized model.
  *
- * @returns a model with the same integers: its weights lie on their grids, so that rounding to nearest gives them back.
+ * @returns a model with the same integers, unless `targets.rounding` lets them move: its weights lie on their grids, so that rounding to
+ * nearest gives them back.
  * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rate), RangeError (no samples, or
  * hidden states of two sizes).
  */
@@ -119,7 +128,7 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
   const settings = { steps, batch, rate, warmUp, hidden, seed, evaluateEvery, patience, targets };
   const fingerprint = fingerprintOf(input, settings);
 
-  const tuning = await tunable(model, targets);
+  const tuning = await tunable(executor, model, targets);
   const programs = tuningPrograms(executor, model.config, float, tuning.inputs);
   const decoder = createDecoder(executor, float.config, float.weights);
   const targetOf = floatTargets(decoder, { config: float.config, samples: [...samples, ...heldOut] });
@@ -166,7 +175,8 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     const chosen = Array.from({ length: batch }, (_, i) => inOrder(samples, step * batch + i, seed));
     const { loss, gradients } = await tuningGradients(session, parameters, chosen);
     checkLoss(loss, `tuning, step ${step}`);
-    optimizer.update(parameters, gradients, moments, () => learningRateAt({ from: rate, to: 0 }, step, steps, warmUp));
+    const now = learningRateAt({ from: rate, to: 0 }, step, steps, warmUp);
+    optimizer.update(parameters, gradients, moments, (name) => (isMove(name) ? MOVE_RATE : 1) * now);
     progress.step(loss);
     if (moments.step % evaluateEvery === 0 || moments.step === steps) await evaluate();
     if (signal?.aborted) {
@@ -216,7 +226,7 @@ export async function tuningGradients(
     dys.push({ data: dy, shape });
   }
   for (let layer = layers - 1; layer >= 0; layer--) {
-    const own = await programs.layer(model, layer);
+    const own = await programs.layer(model, layer, tuning.values(parameters, layer));
     const next: Value[] = [];
     for (const [i, dy] of dys.entries()) {
       const { dx, gradients } = await own.vjp(inputs[layer]?.[i] as Value, dy);
