@@ -17,7 +17,15 @@ import type { Progress } from './progress.ts';
 const runtime = nodeRuntime();
 const text = (first: number, vocab: number) =>
   Int32Array.from({ length: 24 }, (_, i) => (5 * i + first * i * i + first) % vocab);
-const PLAIN: Plan = { prefix: [], transform: 'none', ranges: 'minmax', budget: 0, rounding: 'nearest', tuning: 0 };
+const PLAIN: Plan = {
+  prefix: [],
+  transform: 'none',
+  ranges: 'minmax',
+  budget: 0,
+  rounding: 'nearest',
+  tuning: 0,
+  learnedRounding: 0,
+};
 
 async function logitsOf(model: { config: DecoderConfig; weights: Weights }, tokens: Int32Array) {
   return languageModel(createDecoder(runtime, model.config, cachedWeights(model.weights))).logits(tokens);
@@ -66,6 +74,23 @@ describe('a plan', () => {
     const { seconds } = await carryOut(runtime, input, plan, { onEvaluation: (found) => evaluations.push(found) });
     expect(seconds).toHaveProperty('tuning');
     expect(evaluations).toEqual([]);
+  });
+
+  test('with a budget moves sites to 16 bits, and takes their ranges by the rules of 16 bits', async () => {
+    const plan = { ...PLAIN, ranges: 'rules', budget: 0.3 } as const;
+    const { model, placement, seconds } = await carryOut(runtime, input, plan);
+    expect(Object.keys(seconds)).toEqual(['prefix', 'transform', 'ranges', 'placement', 'rounding']);
+    expect(placement?.cost).toBeGreaterThan(0.1);
+    expect(placement?.cost).toBeLessThanOrEqual(0.3);
+    expect(model.recipe).toBe(placement?.recipe);
+    for (const site of placement?.moved ?? []) expect(model.encodings.get(site)?.spec.bits).toBe(16);
+    const { model: without, placement: none } = await carryOut(runtime, input, { ...plan, budget: 0 });
+    expect(none).toBeUndefined();
+    const wide = [...model.encodings].filter(
+      ([site, { spec }]) => spec.bits !== without.encodings.get(site)?.spec.bits,
+    );
+    expect(wide.map(([site]) => site).sort()).toEqual([...(placement?.moved ?? [])].sort());
+    await expect(carryOut(runtime, input, { ...plan, budget: 5 })).rejects.toThrow(RangeError);
   });
 
   test('stops after the layer at hand when told to', async () => {

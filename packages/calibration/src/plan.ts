@@ -51,6 +51,8 @@ export interface Plan {
   readonly rounding: 'nearest' | 'gptq';
   /** Steps; 0 for none. */
   readonly tuning: number;
+  /** While tuning, the rank of what moves the integers of the weights; 0: they stay. */
+  readonly learnedRounding: number;
 }
 
 export const TRANSFORMS = ['none', 'smooth', 'scales', 'rotation'] as const;
@@ -73,6 +75,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     budget: 0,
     rounding: coarse ? 'gptq' : 'nearest',
     tuning: preset === 'fast' ? 0 : coarse ? 160 : 60,
+    learnedRounding: coarse ? 16 : 0,
   };
 }
 
@@ -154,7 +157,8 @@ export async function carryOut(
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(input);
     const found = await gptq(executor, { ...input, samples: calibration }, reporting);
-    return quantizeModel({ ...found, weights: cachedWeights(found.weights) });
+    const learns = plan.tuning > 0 && plan.learnedRounding > 0;
+    return quantizeModel({ ...found, weights: cachedWeights(learns ? found.unrounded : found.weights) });
   });
   const made = { float, ...(placement && { placement }), seconds };
   if (plan.tuning === 0) return { ...rounded, ...made };
@@ -167,6 +171,7 @@ export async function carryOut(
       { model: rounded.model, float, samples: training.filter((sample) => !heldOut.includes(sample)), heldOut },
       {
         steps: plan.tuning,
+        targets: { rounding: plan.learnedRounding },
         seed,
         ...(onProgress && { onProgress }),
         ...(onEvaluation && { onEvaluation }),
