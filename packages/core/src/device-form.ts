@@ -7,8 +7,9 @@
  *
  * Each is a number that one tensor is multiplied by. Whatever is folded already stays as it is; LayerNorm has nothing to fold.
  */
+import type { Encoding } from '@mobilequant/quantizer';
 import type { DecoderConfig, NormForm } from './config.ts';
-import type { FloatModel } from './quantized-model.ts';
+import type { FloatModel, QuantizedModel } from './quantized-model.ts';
 import { headName, type Weights } from './weights.ts';
 
 const EMBEDDING = 'model.embed_tokens.weight';
@@ -19,19 +20,8 @@ const HEAD = 'lm_head.weight';
  * (the layers of a quantized model have none).
  */
 export function deviceForm(config: DecoderConfig, weights: Weights): FloatModel {
-  const { hidden, headDim, embeddingFactor, queryKeyNorms } = config;
-  const scoreFactor = config.scoreScale === 'folded' ? 1 : config.scoreFactor;
-  const normFactor = (form: NormForm, channels: number): number =>
-    form === 'l2-folded' || form === 'layer' ? 1 : Math.sqrt(channels);
-  const factorOf = (name: string): number => {
-    if (name === EMBEDDING) return embeddingFactor;
-    if (name === 'model.norm.weight') return normFactor(config.finalNorm, hidden);
-    if (name.endsWith('layernorm.weight')) return normFactor(config.norm, hidden); // a bias is added behind the factor
-    if (name.endsWith('.q_norm.weight')) return normFactor(config.norm, headDim) * scoreFactor;
-    if (name.endsWith('.q_norm.bias')) return scoreFactor;
-    if (name.endsWith('.k_norm.weight')) return normFactor(config.norm, headDim);
-    return !queryKeyNorms && /\.self_attn\.q_proj\.(weight|bias)$/.test(name) ? scoreFactor : 1;
-  };
+  const { embeddingFactor } = config;
+  const factorOf = weightFactors(config);
   const folded = (form: NormForm): NormForm => (form === 'layer' ? form : 'l2-folded');
   const untied = embeddingFactor !== 1 && !weights.has(HEAD);
   const names = untied ? [...weights.names(), HEAD] : weights.names();
@@ -53,5 +43,49 @@ export function deviceForm(config: DecoderConfig, weights: Weights): FloatModel 
       readRows: async (name, rows) => scaled(await weights.readRows(sourceOf(name), rows), factorOf(name)),
       read: async (name) => scaled(await weights.read(sourceOf(name)), factorOf(name)),
     },
+  };
+}
+
+/**
+ * The same for a quantized model: where a tensor is multiplied, so are the scales of its grid, and of the sites that it leads to. Zero
+ * points stay, and so does every integer.
+ */
+export function quantizedDeviceForm({ config, weights, encodings, recipe }: QuantizedModel): QuantizedModel {
+  const factorOf = weightFactors(config);
+  const scoreFactor = scoreFactorOf(config);
+  const scored = ['self_attn.qk_bmm.input', 'self_attn.qk_bmm.output', 'self_attn.q_norm.output'];
+  if (!config.queryKeyNorms) scored.push('self_attn.q_proj.output');
+  const isScored = (site: string): boolean => scored.some((name) => site.endsWith(`.${name}`));
+  const scaled = (encoding: Encoding, factor: number): Encoding =>
+    factor === 1 ? encoding : { ...encoding, scale: encoding.scale.map((s) => s * factor) };
+  return {
+    ...deviceForm(config, weights),
+    recipe,
+    encodings: new Map(
+      [...encodings].map(([site, encoding]) => [
+        site,
+        scaled(encoding, isScored(site) ? scoreFactor : site.endsWith('.weight') ? factorOf(site) : 1),
+      ]),
+    ),
+  };
+}
+
+const scoreFactorOf = ({ scoreScale, scoreFactor }: DecoderConfig): number =>
+  scoreScale === 'folded' ? 1 : scoreFactor;
+
+/** What each tensor is multiplied by. */
+function weightFactors(config: DecoderConfig): (name: string) => number {
+  const { hidden, headDim, embeddingFactor, queryKeyNorms } = config;
+  const scoreFactor = scoreFactorOf(config);
+  const normFactor = (form: NormForm, channels: number): number =>
+    form === 'l2-folded' || form === 'layer' ? 1 : Math.sqrt(channels);
+  return (name) => {
+    if (name === EMBEDDING) return embeddingFactor;
+    if (name === 'model.norm.weight') return normFactor(config.finalNorm, hidden);
+    if (name.endsWith('layernorm.weight')) return normFactor(config.norm, hidden); // a bias is added behind the factor
+    if (name.endsWith('.q_norm.weight')) return normFactor(config.norm, headDim) * scoreFactor;
+    if (name.endsWith('.q_norm.bias')) return scoreFactor;
+    if (name.endsWith('.k_norm.weight')) return normFactor(config.norm, headDim);
+    return !queryKeyNorms && /\.self_attn\.q_proj\.(weight|bias)$/.test(name) ? scoreFactor : 1;
   };
 }

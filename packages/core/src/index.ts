@@ -24,7 +24,7 @@ export { causalMask, contextCache, contextValues, MASKED, specsOf } from './cont
 export { createDecoder, type Decoder, type DecoderOptions } from './decoder.ts';
 export { decoderTensors, PREFIX_TENSORS, type TensorShape } from './decoder-tensors.ts';
 export { type DerivedTensor, deriveWeights } from './derived-weights.ts';
-export { deviceForm } from './device-form.ts';
+export { deviceForm, quantizedDeviceForm } from './device-form.ts';
 export { type FakeQuantizeAttributes, fakeQuantize } from './fake-quantize.ts';
 export { type HeadWeights, logits, negativeLogLikelihood } from './head.ts';
 export { type LanguageModel, languageModel } from './language-model.ts';

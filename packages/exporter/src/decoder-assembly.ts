@@ -1,0 +1,264 @@
+/**
+ * The decoder as one graph, put together of its parts: the same `block` is traced with a tap that writes quantizers. Layers of the
+ * same form share one trace, whose nodes are repeated with each layer's names, encodings and weights. Weights are read, rounded and
+ * packed when the file is written, one at a time.
+ */
+import {
+  block,
+  contextValues,
+  type DecoderConfig,
+  headName,
+  headShapes,
+  headTensors,
+  isSliding,
+  layerShapes,
+  logits,
+  type Part,
+  type QuantizedModel,
+  siteName,
+  specsOf,
+  type Tap,
+} from '@mobilequant/core';
+import { elementCode, float32ToFloat16Bits, type Graph, type ValueInfo } from '@mobilequant/graph';
+import type { Encoding, Encodings } from '@mobilequant/quantizer';
+import { trace } from '@mobilequant/tracer';
+import type * as tf from '@tensorflow/tfjs';
+import { Assembly, nameOutputs } from './assembly.ts';
+import { deployTap, type TappedSite } from './deploy-tap.ts';
+import { ExportError } from './errors.ts';
+import {
+  activationStorage,
+  scaleShape,
+  storedScales,
+  storedWeight,
+  storedZeroPoints,
+  weightStorage,
+} from './storage.ts';
+
+export interface AssemblyOptions {
+  readonly tokens: number;
+  /** Attend in blocks of so many queries; 0: all at once. */
+  readonly queryChunk: number;
+  /** See `OnnxOptions.castInt4`. */
+  readonly castInt4: boolean;
+  /** What the tap of the quantizers is wrapped in; made anew for each trace. */
+  readonly wrapTap?: (tap: Tap) => Tap;
+  /** What positions say (`rotary.cos`, `rotary.sin`, `attention.mask`): constants of the graph, or values that the caller brings. Default constants. */
+  readonly context?: 'constants' | 'inputs';
+  /** Gives the keys and values of each layer, those of the prefix included, as `present.N.keys` and `present.N.values`. */
+  readonly caches?: boolean;
+}
+
+/** What one trace gives: a graph whose encodings and weights are names without values, and the sites they belong to. */
+interface Template {
+  readonly id: number;
+  readonly graph: Graph;
+  readonly sites: readonly TappedSite[];
+}
+
+/** Names of what layers of a kind share. */
+export type ContextNames = Readonly<Record<'cos' | 'sin' | 'mask', string>>;
+
+const CONTEXT: ContextNames = { cos: 'rotary.cos', sin: 'rotary.sin', mask: 'attention.mask' };
+const SLIDING_CONTEXT: ContextNames = {
+  cos: 'rotary.sliding.cos',
+  sin: 'rotary.sliding.sin',
+  mask: 'attention.sliding.mask',
+};
+
+/** The names under which a layer's rotary tables and mask stand in the graph. */
+export const contextNames = (config: Pick<DecoderConfig, 'sliding'>, layer: number): ContextNames =>
+  isSliding(config, layer) ? SLIDING_CONTEXT : CONTEXT;
+
+/** The output that has a layer's keys or values. */
+export const presentName = (layer: number, part: 'keys' | 'values'): string => `present.${layer}.${part}`;
+
+/** A tap, and what it was shown of the cache: keys and values as the products with them take them, `[kvHeads, prefix + tokens, headDim]`. */
+function watchCache(tap: Tap): { tap: Tap; cache: Record<string, tf.Tensor> } {
+  const cache: Record<string, tf.Tensor> = {};
+  const parts: Record<string, string> = { 'self_attn.qk_bmm.input2': 'keys', 'self_attn.pv_bmm.input2': 'values' };
+  const activation: Tap['activation'] = (site, x, hint) => {
+    const y = tap.activation(site, x, hint);
+    const part = parts[site];
+    if (part !== undefined) cache[part] = y;
+    return y;
+  };
+  return { tap: { ...tap, activation }, cache };
+}
+
+/** Puts a decoder together: `embed`, every `block`, `head`, in this order; then `graph` has it all. */
+export class DecoderAssembly {
+  readonly #model: QuantizedModel;
+  readonly #options: AssemblyOptions;
+  readonly #assembly = new Assembly();
+  readonly #templates = new Map<string, Template>();
+  readonly #sites = new Set<string>();
+
+  constructor(model: QuantizedModel, options: AssemblyOptions) {
+    this.#model = model;
+    this.#options = options;
+  }
+
+  graph(inputs: readonly ValueInfo[], outputs: readonly ValueInfo[]): Graph {
+    return this.#assembly.graph('mobilequant', inputs, outputs);
+  }
+
+  embed(ids: string, type: 'float16' | 'float32'): string {
+    const { hidden, embeddingFactor } = this.#model.config;
+    const shape = [this.#options.tokens, hidden];
+    const table = this.#stored('model.embed_tokens.weight', type);
+    const raw = { name: type === 'float32' ? 'model.embed_tokens' : 'model.embed_tokens_float16', type, shape };
+    const rows = this.#assembly.node('Gather', [table, ids], raw, { axis: 0 });
+    const looked = this.#float(rows, 'model.embed_tokens', type, shape);
+    if (embeddingFactor === 1) return looked;
+    const factor = this.#assembly.constant('model.embed_tokens_factor', 'float32', [], [embeddingFactor]);
+    const output: ValueInfo = { name: 'model.embed_tokens_scaled', type: 'float32', shape };
+    return this.#assembly.node('Mul', [looked, factor], output);
+  }
+
+  block(layer: number, x: string): string {
+    const { config, weights } = this.#model;
+    const prefix = `model.layers.${layer}`;
+    const shapes = layerShapes(weights, layer);
+    const { tokens, queryChunk, caches } = this.#options;
+    const template = this.#template(layer, Object.keys(shapes).join(), (given) =>
+      trace(
+        (inputs) => {
+          const { tap, cache } = watchCache(given);
+          const y = block(inputs.x, inputs, inputs, config, { tap, queryChunk }).x;
+          return { y, ...(caches && cache) };
+        },
+        { x: [tokens, config.hidden], ...specsOf(contextValues(config, tokens)), ...shapes },
+      ),
+    );
+    const present = (part: 'keys' | 'values') => presentName(layer, part);
+    const known = { ...this.#context(layer), x, y: prefix, keys: present('keys'), values: present('values') };
+    for (const name of template.graph.inputs.map(({ name }) => name).filter((name) => Object.hasOwn(shapes, name))) {
+      this.#vector(`${prefix}.${name}`);
+    }
+    this.#append(template, layer, known);
+    return prefix;
+  }
+
+  /** The names of a layer's tables and mask, as constants of the graph. */
+  #context(layer: number): ContextNames {
+    const { config } = this.#model;
+    const names = contextNames(config, layer);
+    if (this.#options.context === 'inputs' || this.#assembly.has(names.mask)) return names;
+    for (const [name, { data, shape }] of Object.entries(contextValues(config, this.#options.tokens, 0, layer))) {
+      this.#assembly.constant(names[name as keyof typeof names], 'float32', shape, data as Float32Array);
+    }
+    return names;
+  }
+
+  head(x: string, type: 'float16' | 'float32'): void {
+    const { config, weights } = this.#model;
+    const name = headName(weights);
+    const template = this.#template('head', '', (tap) =>
+      trace((inputs) => ({ logits: logits(inputs.x, inputs, config, tap) }), {
+        x: [this.#options.tokens, config.hidden],
+        ...headShapes(weights),
+      }),
+    );
+    const needs = (input: string) => template.graph.inputs.some((value) => value.name === input);
+    const names: Record<string, string> = headTensors(weights);
+    for (const [own, full] of Object.entries(names)) if (own !== 'head.weight' && needs(own)) this.#vector(full);
+    const matrix = needs('head.weight')
+      ? this.#float(this.#stored(name, type), `${name}_float32`, type, weights.shape(name))
+      : '';
+    this.#append(template, 'head', { ...names, x, 'head.weight': matrix, logits: 'logits' });
+  }
+
+  /** @throws ExportError for an encoding that nothing used: it would be lost. */
+  checkSites(): void {
+    for (const site of this.#model.encodings.keys()) {
+      if (!this.#sites.has(site))
+        throw new ExportError(site, 'a site of this decoder', 'none', 'Take it out of the recipe.');
+    }
+  }
+
+  /** A float matrix, stored once. */
+  #stored(name: string, type: 'float16' | 'float32'): string {
+    const { weights } = this.#model;
+    if (this.#assembly.has(name)) return name;
+    return this.#assembly.constant(name, type, weights.shape(name), async () => {
+      const values = await weights.read(name);
+      return bytes(type === 'float16' ? float32ToFloat16Bits(values) : values);
+    });
+  }
+
+  /** A float tensor that a layer takes as it is: a norm's weight, a bias. */
+  #vector(name: string): void {
+    const { weights } = this.#model;
+    this.#assembly.constant(name, 'float32', weights.shape(name), async () => bytes(await weights.read(name)));
+  }
+
+  #float(value: string, name: string, type: 'float16' | 'float32', shape: readonly number[]): string {
+    if (type === 'float32') return value;
+    return this.#assembly.node('Cast', [value], { name, type: 'float32', shape }, { to: elementCode('float32') });
+  }
+
+  /** Traces a part, unless one of the same form was traced before. */
+  #template(part: Part, names: string, record: (tap: Tap) => Graph): Template {
+    const encodings = partEncodings(this.#model.encodings, part);
+    const key = `${part === 'head' ? part : 'block'} ${names} ${JSON.stringify([...encodings].map(([site, { spec, scale }]) => [site, spec, scale.length]))}`;
+    const known = this.#templates.get(key);
+    if (known) return known;
+    const sites: TappedSite[] = [];
+    const { castInt4, wrapTap = (tap: Tap) => tap } = this.#options;
+    const tap = deployTap({
+      encodings,
+      fullName: (site) => siteName(part, site),
+      castInt4,
+      onSite: (site) => sites.push(site),
+    });
+    const template = { id: this.#templates.size, graph: nameOutputs(record(wrapTap(tap))), sites };
+    this.#templates.set(key, template);
+    return template;
+  }
+
+  /** A template's nodes with the names and encodings of a part. */
+  #append({ id, graph, sites }: Template, part: Part, known: Readonly<Record<string, string>>): void {
+    const prefix = `model.layers.${part}.`;
+    const own = (name: string) =>
+      part === 'head' ? (/^(model|lm_head)\./.test(name) ? name : `head.${name}`) : prefix + name;
+    this.#assembly.append(
+      graph,
+      (name) => known[name] ?? (graph.initializers.has(name) ? `constants.${id}.${name}` : own(name)),
+    );
+    for (const site of sites) this.#encode(siteName(part, site.site), site);
+  }
+
+  /** The initializers of a site: scale, zero point, and a weight's integers. */
+  #encode(full: string, { shape, weight }: TappedSite): void {
+    const { encodings, weights } = this.#model;
+    const encoding = encodings.get(full) as Encoding;
+    this.#sites.add(full);
+    const { type, shift } = weight ? weightStorage(encoding) : activationStorage(full, encoding);
+    const scales = weight ? scaleShape(encoding, shape) : [];
+    const zeroType = type === 'int4' && this.#options.castInt4 ? 'int8' : type;
+    const constant = this.#assembly.constant.bind(this.#assembly);
+    constant(`${full}_scale`, 'float32', scales, storedScales(full, encoding));
+    constant(`${full}_zero_point`, zeroType, scales, storedZeroPoints(full, encoding, { type: zeroType, shift }));
+    if (!weight) return;
+    const source = full === 'lm_head.weight' ? headName(weights) : full;
+    constant(`${full}_quantized`, type, shape, async () =>
+      bytes(storedWeight(full, await weights.read(source), encoding)),
+    );
+  }
+}
+
+const bytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
+/** The encodings of a part by their names in it. */
+function partEncodings(encodings: Encodings, part: Part): Map<string, Encoding> {
+  const prefix = 'model.layers.';
+  const own = `${prefix}${part}.`;
+  return new Map(
+    [...encodings].flatMap(([name, encoding]): [string, Encoding][] => {
+      if (part === 'head') return name.startsWith(prefix) ? [] : [[name, encoding]];
+      return name.startsWith(own) ? [[name.slice(own.length), encoding]] : [];
+    }),
+  );
+}
