@@ -118,6 +118,20 @@ describe('from a model to an exported one', () => {
     });
   });
 
+  test('says what the rounding of each site does to the logits', async () => {
+    const measured = await mobilequant('evaluate', 'minmax', ...MEASURE, '--divergence', 'sites');
+    const { kinds, sites } = JSON.parse(measured.out).divergence;
+    expect(kinds['mlp.w1.weight']).toBeGreaterThan(0);
+    expect(Object.values(kinds)).toEqual(Object.values<number>(kinds).sort((a, b) => b - a));
+    expect(Object.keys(sites)).toEqual(expect.arrayContaining(['model.layers.1.mlp.w3.output', 'lm_head.weight']));
+    expect(sites).not.toHaveProperty(['model.layers.0.mlp.w2.output']); // 16 bits
+
+    const people = MEASURE.filter((option) => option !== '--json');
+    const { out } = await mobilequant('evaluate', 'minmax', ...people, '--divergence', 'kinds');
+    expect(out).toMatch(/in thousandths of a nat:\n\S+ +[\d.e-]+\n/);
+    expect(out).not.toContain('single sites');
+  });
+
   test('forms can be compared, and layers and sites', async () => {
     const more = ['--compare', 'simulated', '--layers', '--sites'];
     const { out } = await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', 'integer', ...more);

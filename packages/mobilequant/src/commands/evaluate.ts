@@ -16,9 +16,10 @@ import type { Runtime } from '@mobilequant/tracer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
 import { FORMS, openForm, readFloatForm } from '../forms.ts';
 import { choice, flag, integer, text } from '../options.ts';
-import { duration } from '../progress.ts';
+import { duration, progressTo } from '../progress.ts';
 import { readQuantized } from '../quantized-directory.ts';
 import { allTokens, readTokens } from '../samples.ts';
+import { describeDivergences, siteDivergences } from './site-divergences.ts';
 
 const options = {
   data: text('FILE', 'text (.txt, .raw, .md, .jsonl) or ids (FILE.safetensors:NAME)'),
@@ -28,12 +29,14 @@ const options = {
   compare: choice(['none', ...FORMS], 'with another form on the same text: perplexity, agreement, divergence', 'none'),
   layers: flag('signal to noise of each layer, simulated against float'),
   sites: flag('signal to noise of each quantized site'),
+  divergence: choice(['none', 'kinds', 'sites'], 'of the logits, by each kind of site alone, or each site', 'none'),
   fused: flag('integer: let ONNX Runtime fuse the file its own way, as other programs do'),
   ...runtimeOptions,
 };
 
 const notes = `N windows of T consecutive tokens, not overlapping, from the start of the text; the first token of each is not scored.
 Word perplexity is that of the whitespace-separated words of the scored text. Signal to noise is that of the first 4 windows.
+Divergence is that of the first 2 windows; of single sites, which takes minutes, of the first.
 A form's perplexity over another's is given with its standard error, over windows and paired.
 DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model (float), or what export wrote (integer).`;
 
@@ -46,7 +49,8 @@ export const evaluate: Command = command({
   positionals: ['DIR'],
   options,
   notes,
-  async run({ data, tokens, windows, form, compare, layers, sites, fused, json, ...others }, [name], surroundings) {
+  async run(values, [name], surroundings) {
+    const { data, tokens, windows, form, compare, layers, sites, divergence, fused, json, ...others } = values;
     const { print, report, status, signal } = surroundings;
     const directory = pathFrom(surroundings, name as string);
     const runtime = runtimeFrom(others);
@@ -66,7 +70,7 @@ export const evaluate: Command = command({
     const model = await openForm(runtime, directory, form, { tokens, fused });
     // What is asked for beside is looked for now, not after minutes of measuring.
     const other = compare === 'none' ? undefined : await openForm(runtime, directory, compare, { tokens, fused });
-    if (layers || sites) await readQuantized(directory);
+    if (layers || sites || divergence !== 'none') await readQuantized(directory);
     if (form !== 'integer') {
       const { maxPositions } = (await readFloatForm(directory)).config;
       if (tokens > maxPositions)
@@ -92,13 +96,22 @@ export const evaluate: Command = command({
     await other?.release?.();
     await model.release?.();
     const noise = await noiseIn(runtime, directory, parts.slice(0, NOISE_WINDOWS), { layers, sites });
+    const showProgress = progressTo(surroundings);
+    const divergences =
+      divergence !== 'none' &&
+      (await siteDivergences(runtime, directory, parts, divergence, (state) => {
+        checkStopped(signal);
+        showProgress(state);
+      }));
 
     const { tokenPerplexity, wordPerplexity, tokens: scored, words, seconds } = result;
     if (json) {
       const measured = { form, tokenPerplexity, wordPerplexity, tokens: scored, words, windows: parts.length, seconds };
       const siteNoise = noise.sites && { sites: Object.fromEntries(noise.sites) };
       const compared = comparison && { comparison: { with: compare, ...numbersOf(comparison) } };
-      print(JSON.stringify({ ...measured, ...compared, ...(noise.layers && { layers: noise.layers }), ...siteNoise }));
+      const lost = divergences && { divergence: divergences };
+      const ofLayers = noise.layers && { layers: noise.layers };
+      print(JSON.stringify({ ...measured, ...compared, ...ofLayers, ...siteNoise, ...lost }));
       return;
     }
     const ofWords = wordPerplexity === undefined ? '' : `, word perplexity ${formatNumber(wordPerplexity)}`;
@@ -108,6 +121,7 @@ export const evaluate: Command = command({
     if (comparison) print(`against ${compare}: ${describe(comparison)}`);
     if (noise.layers) print(`signal to noise of the layers, dB: ${noise.layers.map((db) => db.toFixed(1)).join(' ')}`);
     if (noise.sites) print(`signal to noise of the worst sites, dB, own and total:\n${worstSites(noise.sites)}`);
+    if (divergences) print(describeDivergences(divergences));
   },
 });
 
