@@ -42,6 +42,7 @@ describe.each(['llama', 'gemma', 'gemma3', 'stablelm', 'phi'])('%s', (name) => {
     { transform: 'smooth' },
     { transform: 'scales' },
     { transform: 'rotation' },
+    { transform: 'rotation+scales' },
     { transform: 'rotation', rounding: 'gptq' },
   ] as const)('is the same float function behind a prefix after %o, and close to it in integers', async (changes) => {
     const plan: Plan = { ...PLAIN, prefix: [2, 5], ...changes };
@@ -109,12 +110,12 @@ describe('a plan', () => {
 test('presets choose by the bits of the weights and by what can be rotated', () => {
   const [plain, sandwiched] = [architecture('llama'), architecture('gemma3')];
   expect(presetPlan('fast', recipes.w8a8, plain)).toMatchObject({
-    transform: 'rotation',
+    transform: 'rotation+scales',
     rounding: 'nearest',
     tuning: 0,
   });
   expect(presetPlan('best', recipes.w4a8, plain)).toMatchObject({
-    transform: 'rotation',
+    transform: 'rotation+scales',
     rounding: 'gptq',
     tuning: 160,
   });

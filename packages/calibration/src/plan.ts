@@ -14,6 +14,7 @@ import { checkRecipe, type Range, type Recipe, resolveRecipe, withRules } from '
 import type { Executor } from '@mobilequant/tracer';
 import { collectHistograms } from './collect-histograms.ts';
 import { gptq } from './gptq.ts';
+import type { Pair } from './learnables.ts';
 import type { LearningStore } from './learning.ts';
 import { observedForm, quantizedForm } from './methods.ts';
 import {
@@ -55,14 +56,14 @@ export interface Plan {
   readonly learnedRounding: number;
 }
 
-export const TRANSFORMS = ['none', 'smooth', 'scales', 'rotation'] as const;
+export const TRANSFORMS = ['none', 'smooth', 'scales', 'rotation', 'rotation+scales'] as const;
 export type Transform = (typeof TRANSFORMS)[number];
 
 export const PRESETS = ['fast', 'best'] as const;
 export type Preset = (typeof PRESETS)[number];
 
 /**
- * What is best as far as measured: a rotation, and feedback for weights of less than 8 bits; `best` tunes too. Models with norms behind
+ * What is best as far as measured: a rotation with scales for queries and keys, and feedback for weights of less than 8 bits; `best` tunes too. Models with norms behind
  * attention and MLP, whose residual stream cannot be rotated, get scales where weights have 8 bits.
  */
 export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick<DecoderConfig, 'outputNorms'>): Plan {
@@ -70,7 +71,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
   const coarse = weights !== undefined && weights.bits < 8;
   return {
     prefix: 4,
-    transform: outputNorms && !coarse ? 'scales' : 'rotation',
+    transform: outputNorms && !coarse ? 'scales' : 'rotation+scales',
     ranges: 'rules',
     budget: 0,
     rounding: coarse ? 'gptq' : 'nearest',
@@ -218,6 +219,13 @@ async function transformed(
   { config, weights }: FloatModel,
   { recipe, calibration, seed, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & { seed: number } & Reporting,
 ): Promise<FloatModel> {
+  const scaled = async (model: FloatModel, pairs?: readonly Pair[]): Promise<FloatModel> => {
+    const samples = calibration.slice(0, SEARCH_SAMPLES);
+    const options = { ...(ranges === 'minmax' && { coverage: () => 1 }), ...(pairs && { pairs }), ...reporting };
+    return { ...model, weights: (await searchScales(executor, { ...model, recipe, samples }, options)).weights };
+  };
+  const residual = !config.outputNorms; // norms behind attention and MLP hold the residual stream's channels fast
+  const rotated = (): FloatModel => rotate(executor, config, weights, { seed, residual });
   switch (transform) {
     case 'none':
       return { config, weights };
@@ -225,16 +233,20 @@ async function transformed(
       const statistics = await collectStatistics(executor, config, weights, calibration, { head: false, ...reporting });
       return { config, weights: smooth(executor, config, weights, statistics) };
     }
-    case 'scales': {
-      const samples = calibration.slice(0, SEARCH_SAMPLES);
-      const options = { ...(ranges === 'minmax' && { coverage: () => 1 }), ...reporting };
-      return { config, weights: (await searchScales(executor, { config, weights, recipe, samples }, options)).weights };
+    case 'scales':
+      return scaled({ config, weights });
+    case 'rotation':
+      return rotated();
+    case 'rotation+scales': {
+      const model = rotated();
+      const config = observedForm(model.config);
+      return scaled({ config, weights: cachedWeights(model.weights) }, residual ? UNROTATED : undefined);
     }
-    case 'rotation': // norms behind attention and MLP hold the residual stream's channels fast
-      return rotate(executor, config, weights, { seed, residual: !config.outputNorms });
   }
 }
 
+/** What no rotation reaches, and whose scales cost the rounding of weights nothing: those of whole output channels. */
+const UNROTATED: readonly Pair[] = ['qkt'];
 const SEARCH_SAMPLES = 8;
 
 /** The ranges as a recipe takes them: the given one, or one with more bits. */

@@ -237,7 +237,9 @@ describe('searchScales', () => {
 
   test('leaves a model alone that is not quantized', async () => {
     const float: Recipe = { ...recipe, name: 'float', rules: [] };
-    const { chosen } = await searchScales(runtime, { config, weights, recipe: float, samples }, {});
+    const { chosen, weights: same } = await searchScales(runtime, { config, weights, recipe: float, samples }, {});
+    const name = 'model.layers.1.mlp.w2.weight';
+    expect(await same.read(name)).toEqual(await weights.read(name));
     for (const { scales, choices } of chosen) {
       expect(scales).toEqual({});
       for (const choice of Object.values(choices)) expect(choice.unscaled).toBeLessThan(1e-12);

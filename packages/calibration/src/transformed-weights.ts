@@ -75,6 +75,7 @@ export function scaledWeights(
   const programs = programCache(executor);
   return viewWeights(weights, async (layer, tensors) => {
     const scales = scaleValues(await scalesOf(layer, tensors));
+    if (Object.keys(scales).length === 0) return tensors;
     const specs = specsOf({ ...tensors, ...scales });
     const program = await programs.program(
       JSON.stringify(specs),

@@ -14,6 +14,7 @@ const planOptions = {
   ranges: choice(['preset', 'rules', 'minmax'], "preset: by the recipe's rules, or everything", 'preset'),
   rounding: choice(['preset', 'nearest', 'gptq'], 'preset: of weights', 'preset'),
   tuning: integer('STEPS', 'preset: steps of tuning', 0, undefined),
+  'learned-rounding': integer('RANK', 'preset: of what moves integers while tuning (0: they stay)', 0, undefined),
 };
 
 const options = {
@@ -35,7 +36,8 @@ Interrupted (Ctrl-C, or killed), learning goes on with --resume and the same opt
 const LEARNING_STAGES = ['end to end', 'layer by layer', 'tuning'];
 
 /** What the options say of a plan. */
-function planOf({ prefix, transform, ranges, rounding, tuning }: OptionValues<typeof planOptions>): Partial<Plan> {
+function planOf({ prefix, transform, ranges, rounding, ...numbers }: OptionValues<typeof planOptions>): Partial<Plan> {
+  const { tuning, 'learned-rounding': learnedRounding } = numbers;
   const ids = prefix === 'none' ? [] : prefix?.split(',').map((id) => (/^\d+$/.test(id) ? Number(id) : Number.NaN));
   if (ids && !ids.every(Number.isSafeInteger))
     throw new UsageError(`--prefix: expected token ids such as 1,216, or none, got '${prefix}'.`);
@@ -45,6 +47,7 @@ function planOf({ prefix, transform, ranges, rounding, tuning }: OptionValues<ty
     ...(ranges !== 'preset' && { ranges }),
     ...(rounding !== 'preset' && { rounding }),
     ...(tuning !== undefined && { tuning }),
+    ...(learnedRounding !== undefined && { learnedRounding }),
   };
 }
 
