@@ -4,6 +4,7 @@ import {
   carryOut,
   type Method,
   type OnProgress,
+  type Placement,
   type Plan,
   type PlanResult,
   PRESETS,
@@ -62,6 +63,8 @@ export interface QuantizedDirectory {
   readonly seconds: number;
   /** Seconds of each step of a preset. */
   readonly steps?: Readonly<Record<string, number>>;
+  /** What the budget of a preset moved to 16 bits. */
+  readonly placement?: Placement;
 }
 
 /**
@@ -102,24 +105,34 @@ export async function quantizeDirectory(
   const { config, weights, checkpoint, name } = model;
   const input = { config, weights, recipe, calibration, ...(training && { training }) };
   const reporting = { store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) };
-  const made: QuantizeResult & Partial<Pick<PlanResult, 'seconds'>> =
+  const made: QuantizeResult & Partial<Pick<PlanResult, 'seconds' | 'placement'>> =
     'plan' in way
       ? await carryOut(runtime, { ...input, first: await beginning(checkpoint) }, way.plan, { ...reporting, seed })
       : await quantizeBy(runtime, { ...input, method: way.method }, { epochs, smoothing, ...reporting });
-  const { model: quantized, widened } = made;
+  const { model: quantized, widened, placement } = made;
   const options = {
     calibration: sizeOf(calibration),
     ...(learns && { training: sizeOf(training ?? calibration) }),
     ...('plan' in way
-      ? { plan: { ...way.plan, prefix: quantized.config.prefix }, seed }
+      ? { plan: { ...way.plan, prefix: quantized.config.prefix }, ...(placement && placed(placement)), seed }
       : optionsOf(way.method, epochs, smoothing)),
     ...notes,
   };
   await writeQuantized(directory, quantized, checkpoint, { source: name, method, options, widened });
   await store.remove();
   const seconds = (performance.now() - start) / 1000;
-  return { directory, sizes: sizesOf(quantized), widened, seconds, ...(made.seconds && { steps: made.seconds }) };
+  return {
+    directory,
+    sizes: sizesOf(quantized),
+    widened,
+    seconds,
+    ...(made.seconds && { steps: made.seconds }),
+    ...(placement && { placement }),
+  };
 }
+
+/** What is noted of a placement; the sites are in the recipe. */
+const placed = ({ cost, before, after }: Placement) => ({ placement: { cost, before, after } });
 
 const isPreset = (method: Method | Preset): method is Preset => (PRESETS as readonly string[]).includes(method);
 

@@ -91,6 +91,25 @@ describe('from a model to an exported one', () => {
     expect(plan).toMatchObject({ prefix: config.mobilequant.prefix, rounding: recipe === 'w4a8' ? 'gptq' : 'nearest' });
   });
 
+  test('a budget moves sites to 16 bits, in all forms, and the recipe says which', async () => {
+    const options = ['--prefix', 'none', '--budget', '0.2', '--json'];
+    const { status, out, reports } = await quantize('budget', '--method', 'fast', ...options);
+    expect({ status, reports }).toMatchObject({ status: 0, reports: expect.stringContaining('16 bits for') });
+    const { moved, cost, before, after } = JSON.parse(out).placement;
+    expect(cost).toBeLessThanOrEqual(0.2);
+    expect(after).toBeLessThan(before);
+    const made = JSON.parse(await readFile(join(directory, 'budget', 'quantization.json'), 'utf8'));
+    expect(made).toMatchObject({
+      recipe: { name: 'w8a8+0.2' },
+      options: { plan: { budget: 0.2 }, placement: { cost } },
+    });
+    for (const site of moved) expect(made.encodings[site]).toMatchObject({ bits: 16 });
+
+    const perplexity = async (form: string): Promise<number> =>
+      JSON.parse((await mobilequant('evaluate', 'budget', ...MEASURE, '--form', form)).out).tokenPerplexity;
+    expect((await perplexity('integer')) / (await perplexity('simulated'))).toBeCloseTo(1, 3);
+  });
+
   test('steps of a plan belong to a preset', async () => {
     const { status, reports } = await quantize('never', '--method', 'minmax', '--rounding', 'gptq');
     expect({ status, reports }).toMatchObject({

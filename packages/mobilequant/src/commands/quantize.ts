@@ -1,8 +1,9 @@
 /** `mobilequant quantize`: a float model in, a quantized directory out. */
-import { InterruptedError, METHODS, type Plan, PRESETS, TRANSFORMS } from '@mobilequant/calibration';
+import { InterruptedError, METHODS, type Placement, type Plan, PRESETS, TRANSFORMS } from '@mobilequant/calibration';
+import { formatNumber } from '@mobilequant/evaluator';
 import { recipes } from '@mobilequant/quantizer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { choice, flag, integer, type OptionValues, text, UsageError } from '../options.ts';
+import { choice, flag, integer, number, type OptionValues, text, UsageError } from '../options.ts';
 import { duration, progressTo, size } from '../progress.ts';
 import { quantizeDirectory } from '../quantize-directory.ts';
 import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor } from './calibration-options.ts';
@@ -12,6 +13,7 @@ const planOptions = {
   prefix: text('IDS|none', 'preset: tokens before every text (default: searched)', undefined),
   transform: choice(['preset', ...TRANSFORMS], 'preset: what is done to the weights', 'preset'),
   ranges: choice(['preset', 'rules', 'minmax'], "preset: by the recipe's rules, or everything", 'preset'),
+  budget: number('SHARE', 'preset: of the multiply-accumulates that may get 16-bit activations', [0, 1], undefined),
   rounding: choice(['preset', 'nearest', 'gptq'], 'preset: of weights', 'preset'),
   tuning: integer('STEPS', 'preset: steps of tuning', 0, undefined),
   'learned-rounding': integer('RANK', 'preset: of what moves integers while tuning (0: they stay)', 0, undefined),
@@ -37,7 +39,7 @@ const LEARNING_STAGES = ['end to end', 'layer by layer', 'tuning'];
 
 /** What the options say of a plan. */
 function planOf({ prefix, transform, ranges, rounding, ...numbers }: OptionValues<typeof planOptions>): Partial<Plan> {
-  const { tuning, 'learned-rounding': learnedRounding } = numbers;
+  const { budget, tuning, 'learned-rounding': learnedRounding } = numbers;
   const ids = prefix === 'none' ? [] : prefix?.split(',').map((id) => (/^\d+$/.test(id) ? Number(id) : Number.NaN));
   if (ids && !ids.every(Number.isSafeInteger))
     throw new UsageError(`--prefix: expected token ids such as 1,216, or none, got '${prefix}'.`);
@@ -45,10 +47,17 @@ function planOf({ prefix, transform, ranges, rounding, ...numbers }: OptionValue
     ...(ids && { prefix: ids }),
     ...(transform !== 'preset' && { transform }),
     ...(ranges !== 'preset' && { ranges }),
+    ...(budget !== undefined && { budget }),
     ...(rounding !== 'preset' && { rounding }),
     ...(tuning !== undefined && { tuning }),
     ...(learnedRounding !== undefined && { learnedRounding }),
   };
+}
+
+function describePlacement({ moved, cost, before, after }: Placement): string {
+  const share = `${(100 * cost).toFixed(1)} % of the multiply-accumulates`;
+  const gain = `divergence of the sites alone ${formatNumber(before)}, of those that stay ${formatNumber(after)}`;
+  return `16 bits for ${moved.length} sites more, ${share}: ${gain}.`;
 }
 
 export const quantize: Command = command({
@@ -89,7 +98,8 @@ export const quantize: Command = command({
       throw Object.assign(error as Error, { message: `${(error as Error).message} (--resume, with the same options)` });
     });
     if (result.widened.length > 0) report(`Widened to contain zero: the range of ${result.widened.join(', ')}.`);
-    const { sizes, seconds, widened, steps } = result;
+    const { sizes, seconds, widened, steps, placement } = result;
+    if (placement) report(describePlacement(placement));
     print(
       values.json
         ? JSON.stringify({
@@ -100,6 +110,7 @@ export const quantize: Command = command({
             widened,
             seconds,
             ...(steps && { steps }),
+            ...(placement && { placement: { ...placement, recipe: placement.recipe.name } }),
           })
         : `${directory}: ${recipe.name} by ${values.method}, ${size(sizes.quantized)} (float32: ${size(sizes.float)}), in ${duration(seconds)}`,
     );
