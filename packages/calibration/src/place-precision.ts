@@ -136,8 +136,10 @@ export function placePrecision({ config, weights, recipe, divergences }: Placeme
   const total = sum(layersOf(config).flatMap((layer) => linearsOf(config).map((linear) => work(layer, linear))));
   const divergenceOf = (site: string): number => {
     const found = divergences.get(site);
-    if (found !== undefined) return Math.max(0, found); // less than nothing is noise
-    throw new RangeError(`placePrecision: expected the divergence of '${site}', got none. Measure movableSites.`);
+    if (Number.isFinite(found)) return Math.max(0, found as number); // less than nothing is noise
+    throw new RangeError(
+      `placePrecision: expected the divergence of '${site}', got ${found ?? 'none'}. Measure movableSites.`,
+    );
   };
   const choices = layersOf(config).map((layer) =>
     choicesOf(config, (site) => resolve(siteName(layer, site)))
