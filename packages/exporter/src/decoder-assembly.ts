@@ -86,6 +86,21 @@ function watchCache(tap: Tap): { tap: Tap; cache: Record<string, tf.Tensor> } {
   return { tap: { ...tap, activation }, cache };
 }
 
+/**
+ * The length of the text that a graph takes.
+ *
+ * @throws ExportError for one that the model does not have.
+ */
+export function checkedTokens({ maxPositions }: Pick<DecoderConfig, 'maxPositions'>, tokens: number): number {
+  if (Number.isInteger(tokens) && tokens >= 1 && tokens <= maxPositions) return tokens;
+  throw new ExportError(
+    'tokens',
+    `a length from 1 to ${maxPositions}`,
+    `${tokens}`,
+    'The model has no other positions.',
+  );
+}
+
 /** Puts a decoder together: `embed`, every `block`, `head`, in this order; then `graph` has it all. */
 export class DecoderAssembly {
   readonly #model: QuantizedModel;

@@ -3,8 +3,7 @@
  */
 import { headName, type QuantizedModel, type Weights } from '@mobilequant/core';
 import type { Graph, ValueInfo } from '@mobilequant/graph';
-import { DecoderAssembly } from './decoder-assembly.ts';
-import { ExportError } from './errors.ts';
+import { checkedTokens, DecoderAssembly } from './decoder-assembly.ts';
 import { isFloat16 } from './float16.ts';
 import { standardOperators } from './standard-operators.ts';
 
@@ -30,15 +29,7 @@ export interface OnnxOptions {
  */
 export async function exportOnnx(model: QuantizedModel, options: OnnxOptions = {}): Promise<Graph> {
   const { config, weights } = model;
-  const tokens = options.tokens ?? Math.min(512, config.maxPositions);
-  if (!Number.isInteger(tokens) || tokens < 1 || tokens > config.maxPositions) {
-    throw new ExportError(
-      'tokens',
-      `a length from 1 to ${config.maxPositions}`,
-      `${tokens}`,
-      'The model has no other positions.',
-    );
-  }
+  const tokens = checkedTokens(config, options.tokens ?? Math.min(512, config.maxPositions));
   const assembly = new DecoderAssembly(model, {
     tokens,
     queryChunk: options.queryChunk ?? 0,

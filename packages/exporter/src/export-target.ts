@@ -4,6 +4,7 @@
 import type { QuantizedModel } from '@mobilequant/core';
 import type { Graph } from '@mobilequant/graph';
 import { exportOnnx, type OnnxOptions } from './export-onnx.ts';
+import { exportQnnPrefill, type QnnOptions } from './export-qnn.ts';
 
 /** A file's content: a graph (written as ONNX, large weights beside it), text, or bytes. */
 export type ExportFile = Graph | string | Uint8Array;
@@ -27,4 +28,17 @@ export const onnxTarget: ExportTarget<OnnxOptions> = {
   name: 'onnx',
   description: 'One ONNX model: tokens in, logits out, weights as integers',
   export: async (model, options) => new Map([['model.onnx', await exportOnnx(model, options)]]),
+};
+
+/** Two ONNX files for Qualcomm's NPU, integers from end to end, and the one that prepares the inputs of the other. */
+export const qnnQdqTarget: ExportTarget<QnnOptions> = {
+  name: 'qnn-qdq',
+  description: 'ONNX that the QNN execution provider puts on a Snapdragon NPU whole, integers in and out',
+  async export(model, options) {
+    const { graph, inputs } = await exportQnnPrefill(model, options);
+    return new Map([
+      ['prefill.onnx', graph],
+      ['prefill-inputs.onnx', inputs],
+    ]);
+  },
 };

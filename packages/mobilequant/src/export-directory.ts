@@ -29,7 +29,11 @@ export async function exportDirectory(
 ): Promise<Map<string, number>> {
   const model = await readQuantized(from);
   if (resolve(to) !== resolve(from))
-    await checkOutput(to, (entries) => entries.includes(ONNX_FILE), 'an exported model');
+    await checkOutput(
+      to,
+      (entries) => [ONNX_FILE, 'prefill.onnx'].some((file) => entries.includes(file)),
+      'an exported model',
+    );
   const files = await target.export(model, tokens === undefined ? {} : { tokens });
   const companions = TOKENIZER_FILES.filter((name) => model.checkpoint.files.includes(name));
   const tokenizer = companions.map(

@@ -1,11 +1,11 @@
 /** `mobilequant export`: a quantized directory in, what a device runs out. */
-import { onnxTarget } from '@mobilequant/exporter';
+import { onnxTarget, qnnQdqTarget } from '@mobilequant/exporter';
 import { type Command, command, pathFrom } from '../command.ts';
 import { exportDirectory } from '../export-directory.ts';
 import { choice, flag, integer, text } from '../options.ts';
 import { size } from '../progress.ts';
 
-const TARGETS = [onnxTarget];
+const TARGETS = [onnxTarget, qnnQdqTarget];
 
 export const exportCommand: Command = command({
   name: 'export',
@@ -20,7 +20,7 @@ export const exportCommand: Command = command({
     out: text('DIR', 'directory to write'),
     tokens: integer(
       'T',
-      'tokens of the texts that the exported model takes (default 512, or what the model has)',
+      'tokens of the texts that the exported model takes (default 512, qnn-qdq 128, or what the model has)',
       1,
       undefined,
     ),
