@@ -6,7 +6,6 @@
  *
  * What is written stays in FOLDER (default: a temporary one, removed at the end); about 12 GB.
  */
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,6 +13,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeSafetensors } from '@mobilequant/checkpoint/node';
 import { checkpointForm, decoderTensors, parseConfig, storedName } from '@mobilequant/core';
+import { runChild } from './child.ts';
 import { atMost, printGoals } from './measure.ts';
 
 const CONFIG = {
@@ -83,20 +83,11 @@ interface Stage {
   readonly peak: number;
 }
 
-/** Runs the command line in a process of its own, which says at its end how much memory it had. */
+/** Runs the command line in a process of its own. */
 async function stage(name: string, ...args: readonly string[]): Promise<Stage> {
-  const start = performance.now();
-  const report = "process.on('exit', () => console.error('peak ' + process.resourceUsage().maxRSS))";
   const cli = fileURLToPath(new URL('../packages/mobilequant/src/cli.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', `data:text/javascript,${report}`, cli, ...args], {
-    stdio: ['ignore', 'inherit', 'pipe'],
-  });
-  let told = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (told += text));
-  const status = await new Promise((resolve) => child.on('close', resolve));
-  const peak = (Number(/peak (\d+)/.exec(told)?.[1]) * 1024) / GB;
-  if (status !== 0) throw new Error(`${name} ended with ${status}: ${told.slice(-500)}`);
-  const seconds = (performance.now() - start) / 1000;
+  const { seconds, peak: bytes } = await runChild(cli, args);
+  const peak = bytes / GB;
   console.log(`${name.padEnd(28)}${seconds.toFixed(0).padStart(5)} s   peak ${peak.toFixed(2)} GB`);
   return { seconds, peak };
 }

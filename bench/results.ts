@@ -1,150 +1,177 @@
 /**
- * The table of methods × recipes on one model: perplexity simulated and in integers, error against float, time, memory.
+ * The document of results: quantizes models by every row of `results/rows.ts`, measures each on texts, and writes `docs/results.md`.
  *
- *     pnpm bench results MODEL IDS.safetensors [--recipes a,b] [--methods a,b] [--epochs n] [--threads n]
- *         [--variant original|modified|omniquant] [--integer] [--out FILE]
+ *     pnpm bench results [CONFIG] [--path NAME=DIR]… [--model NAME]… [--only ROW,ROW] [--windows N]
+ *         [--work DIR] [--out FILE] [--threads N] [--keep] [--markdown]
  *
- * IDS holds int32 `[rows, tokens]`: `eval`, `calib`, `train`. Rows are texts of their own; the first token is not scored.
- * Learned rows use `train` in order, batch 1.
+ * CONFIG (default `bench/results.config.json`) says which models, texts and rows; `--path` where the folders lie that it calls `$NAME`.
+ * What is done is kept in the work folder, a JSON file for each, so the command can be stopped and called again; quantized
+ * models are removed once they are measured, unless `--keep`. `--markdown` writes the document of what is there, and measures nothing.
  */
-
-import { appendFile } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { recipeByName, recipeToJson } from '@mobilequant/quantizer';
+import { QUANTIZATION_FILE, readQuantized } from 'mobilequant';
+import { runChild } from './child.ts';
+import { circumstances, fileHash, modelHash } from './results/circumstances.ts';
+import { type Config, checkRows, pathOf, readConfig } from './results/config.ts';
+import { jobsOf, type ModelJobs, type QuantizationJob, quantizeArguments } from './results/jobs.ts';
+import { type Reference, resultsMarkdown } from './results/markdown.ts';
+import type { MeasureInput } from './results/measure.ts';
 import {
-  collectStatistics,
-  METHODS,
-  type Method,
-  observedForm,
-  type PreparedModel,
-  prepareModel,
-  quantizePrepared,
-} from '@mobilequant/calibration';
-import { openCheckpoint, readSafetensors } from '@mobilequant/checkpoint/node';
-import {
-  cachedWeights,
-  checkpointForm,
-  createDecoder,
-  type Decoder,
-  fromCheckpoint,
-  type LanguageModel,
-  languageModel,
-  parseConfig,
-  type QuantizedModel,
-  simulatedReading,
-} from '@mobilequant/core';
-import { compareModels, perplexity } from '@mobilequant/evaluator';
-import { exportOnnx, integerModel } from '@mobilequant/exporter';
-import { type Recipe, recipeByName } from '@mobilequant/quantizer';
-import { nodeRuntime } from '@mobilequant/tracer/node';
+  type AskedMeasurement,
+  type MeasurementRecord,
+  type QuantizationRecord,
+  recordName,
+  recordStore,
+  type Subject,
+} from './results/record.ts';
+import { sourceFile } from './results/source-file.ts';
+import { type TimeLeft, timeLeft } from './results/time-left.ts';
 
 const { positionals, values } = parseArgs({
   args: process.argv.slice(2),
   allowPositionals: true,
   options: {
-    recipes: { type: 'string', default: 'paper-w8a8,paper-w4a8,paper-w4a8-sym,w8a8,w4a8' },
-    methods: { type: 'string', default: METHODS.join(',') },
-    epochs: { type: 'string', default: '2' },
+    path: { type: 'string', multiple: true, default: [] },
+    model: { type: 'string', multiple: true },
+    only: { type: 'string' },
+    windows: { type: 'string' },
+    work: { type: 'string', default: 'out/results' },
+    out: { type: 'string', default: 'docs/results.md' },
     threads: { type: 'string', default: '2' },
-    variant: { type: 'string', default: 'modified' },
-    integer: { type: 'boolean', default: false },
-    out: { type: 'string' },
+    keep: { type: 'boolean', default: false },
+    markdown: { type: 'boolean', default: false },
   },
 });
-const [model, idsFile] = positionals;
-if (!model || !idsFile) throw new Error('bench results: expected MODEL and IDS.safetensors, got one or none.');
-const runtime = nodeRuntime({ threads: Number(values.threads) });
-const checkpoint = await openCheckpoint(model);
-const ids = await readSafetensors(idsFile);
-const rows = (name: string): Int32Array[] => {
-  const tensor = ids.tensors.get(name);
-  if (!tensor) throw new Error(`${idsFile}: expected a tensor '${name}', got ${[...ids.tensors.keys()].join(', ')}.`);
-  const [count, tokens] = tensor.shape as [number, number];
-  return Array.from({ length: count }, (_, i) => (tensor.data as Int32Array).slice(i * tokens, (i + 1) * tokens));
-};
-const print = async (line: string): Promise<void> => {
-  console.log(line);
-  if (values.out) await appendFile(values.out, `${line}\n`);
-};
+const configFile = positionals[0] ?? fileURLToPath(new URL('./results.config.json', import.meta.url));
+const config = await readConfig(configFile);
+const folders = Object.fromEntries(values.path.map((given) => given.split(/=(.*)/s).slice(0, 2) as [string, string]));
+const only = values.only?.split(',');
+if (only) checkRows(only, '--only');
+const windows = values.windows === undefined ? undefined : Number(values.windows);
+const work = resolve(values.work);
+const threads = Number(values.threads);
+const store = recordStore(join(work, 'records'));
 
-const config = observedForm(parseConfig(checkpoint.config));
-const floatWeights = fromCheckpoint(checkpointForm(checkpoint.config), checkpoint.weights);
-const evaluation = rows('eval');
-const tokens = evaluation[0]?.length as number;
-const text = Int32Array.from(evaluation.flatMap((row) => [...row]));
-const windows = { tokens, windows: evaluation.length };
+const STATUS_SECONDS = 20;
+const CLI = fileURLToPath(new URL('../packages/mobilequant/src/cli.ts', import.meta.url));
+const MEASURE = fileURLToPath(new URL('./results/measure.ts', import.meta.url));
 
-/** The outputs of the last block on the evaluation rows. */
-async function hiddenOf(decoder: Decoder): Promise<Float32Array[]> {
-  const hidden: Float32Array[] = [];
-  for (const row of evaluation) hidden.push(await decoder.hidden(row));
-  return hidden;
-}
+async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: TimeLeft): Promise<void> {
+  const source = (data: string, every?: number) => sourceFile(pathOf(data, folders), join(work, 'texts'), every);
+  const model = pathOf(entry.model, folders);
+  const { hash, bytes } = await modelHash(model);
+  const { calibration } = entry;
+  const files = {
+    calibration: await source(calibration.data),
+    ...(calibration.learn !== undefined && { learn: await source(calibration.learn) }),
+  };
+  const calibrated = await Promise.all(Object.values(files).map(fileHash));
 
-const meanSquare = (a: readonly Float32Array[], b: readonly Float32Array[]): number => {
-  const sums = a.map(
-    (row, r) => row.reduce((sum, value, i) => sum + (value - (b[r]?.[i] as number)) ** 2, 0) / row.length,
-  );
-  return sums.reduce((x, y) => x + y) / sums.length;
-};
-
-const floatDecoder = createDecoder(runtime, config, cachedWeights(floatWeights));
-const float = {
-  hidden: await hiddenOf(floatDecoder),
-  ...(await perplexity(languageModel(floatDecoder), text, windows)),
-};
-await floatDecoder.release();
-await print(
-  `Model ${basename(model)}, ${windows.windows} windows of ${tokens} tokens. Learned rows: ${values.epochs} epochs.\n`,
-);
-await print(
-  '| recipe | method | simulated | integer | equal tokens | hidden MSE | seconds |\n|---|---|---|---|---|---|---|',
-);
-await print(`| - | float | ${float.tokenPerplexity.toFixed(2)} | | | | |`);
-
-const statistics = await collectStatistics(runtime, config, cachedWeights(floatWeights), rows('calib'), {
-  head: false,
-});
-const plain = await prepareModel(runtime, config, floatWeights, rows('calib'), { smoothing: false, statistics });
-const smoothings: Record<string, Promise<PreparedModel>> = {};
-
-/** Recipes with equal conventions start from the same smoothed model. */
-function smoothed({ conventions }: Recipe): Promise<PreparedModel> {
-  const smoothing = { variant: values.variant as 'modified', groupedHeads: conventions === 'exact' };
-  smoothings[conventions] ??= prepareModel(runtime, config, floatWeights, rows('calib'), {
-    smoothing,
-    statistics,
+  const measured = async (asked: AskedMeasurement, subject: Subject): Promise<MeasurementRecord['subject']> => ({
+    ...subject,
+    text: await fileHash(await source(asked.text.data, asked.text.every)),
   });
-  return smoothings[conventions];
-}
 
-for (const name of values.recipes.split(',')) {
-  const recipe = recipeByName(name);
-  for (const method of values.methods.split(',') as Method[]) {
-    const prepared = method === 'minmax' ? plain : await smoothed(recipe);
-    const start = performance.now();
-    const options = { epochs: Number(values.epochs) };
-    const { model: quantized } = await quantizePrepared(runtime, prepared, recipe, method, rows('train'), options);
-    const seconds = (performance.now() - start) / 1000;
-    const weights = cachedWeights(quantized.weights);
-    const decoder = createDecoder(runtime, config, weights, { reading: simulatedReading(quantized.encodings) });
-    const error = meanSquare(await hiddenOf(decoder), float.hidden);
-    const simulated = languageModel(decoder);
-    const { tokenPerplexity } = await perplexity(simulated, text, windows);
-    const integers = values.integer ? await integerColumns({ ...quantized, weights }, simulated) : ' | ';
-    await decoder.release();
-    await print(
-      `| ${name} | ${method} | ${tokenPerplexity.toFixed(2)} | ${integers} | ${error.toFixed(1)} | ${seconds.toFixed(0)} |`,
+  async function measure(asked: AskedMeasurement, subject: Subject, quantized?: string): Promise<void> {
+    const { text, form } = asked;
+    const input: MeasureInput = {
+      model,
+      id: hash.slice(0, 12),
+      ...(quantized !== undefined && { quantized }),
+      form,
+      data: await source(text.data, text.every),
+      tokens: text.tokens,
+      ...(text.windows !== undefined && { windows: text.windows }),
+      threads,
+      kept: join(work, 'float'),
+    };
+    const made = await circumstances();
+    const label = `${[entry.name, asked.quantization?.recipe, asked.quantization?.method].filter(Boolean).join(' ')}, ${text.name}, ${form}`;
+    const { stdout, peak } = await clock.run(asked, () =>
+      runChild(MEASURE, [JSON.stringify(input)], say(label, clock)),
     );
+    const result = { ...(JSON.parse(stdout) as Omit<MeasurementRecord['result'], 'peak'>), peak };
+    await store.save({ kind: 'measurement', asked, subject, made, result });
+    await writeDocument(config);
+  }
+
+  async function quantize({ asked }: QuantizationJob, subject: Subject, directory: string): Promise<void> {
+    await rm(directory, { recursive: true, force: true }); // of a run that was interrupted: its time would not be whole
+    const args = ['quantize', model, ...quantizeArguments(asked, files), '--out', directory, '--threads', `${threads}`];
+    const made = await circumstances();
+    const { stdout, peak } = await clock.run(asked, () =>
+      runChild(
+        CLI,
+        [...args, '--json'],
+        say(
+          `${entry.name} ${asked.recipe} ${asked.method} ${Object.entries(asked.options).flat().join(' ')}`.trim(),
+          clock,
+        ),
+      ),
+    );
+    const { seconds, steps, sizes } = JSON.parse(stdout);
+    const { prefix } = (await readQuantized(directory)).config;
+    const result = { seconds, ...(steps && { steps }), peak, prefix, size: sizes.quantized };
+    await store.save({ kind: 'quantization', asked, subject, made, result });
+  }
+
+  for (const asked of floats) {
+    const subject = await measured(asked, { model: hash, bytes });
+    if (await store.find<MeasurementRecord>({ kind: 'measurement', asked, subject })) clock.skip(asked);
+    else await measure(asked, subject);
+  }
+  for (const job of quantizations) {
+    const recipe = recipeToJson(recipeByName(job.asked.recipe));
+    const subject: Subject = { model: hash, bytes, calibration: calibrated, recipe };
+    const wanted = { kind: 'quantization', asked: job.asked, subject } as const;
+    const missing: [AskedMeasurement, Subject][] = [];
+    for (const asked of job.measurements) {
+      const own = await measured(asked, subject);
+      if (await store.find<MeasurementRecord>({ kind: 'measurement', asked, subject: own })) clock.skip(asked);
+      else missing.push([asked, own]);
+    }
+    const made = await store.find<QuantizationRecord>(wanted);
+    if (made && missing.length === 0) {
+      clock.skip(job.asked);
+      continue;
+    }
+    const directory = join(work, 'models', recordName(wanted));
+    if (made && existsSync(join(directory, QUANTIZATION_FILE))) clock.skip(job.asked);
+    else await quantize(job, subject, directory);
+    for (const [asked, own] of missing) await measure(asked, own, directory);
+    if (!values.keep) await rm(directory, { recursive: true, force: true });
   }
 }
 
-/** Perplexity in integers, and how often the likeliest token is the simulated model's. */
-async function integerColumns(quantized: QuantizedModel, simulated: LanguageModel): Promise<string> {
-  const integer = await integerModel(runtime, await exportOnnx(quantized, { tokens, queryChunk: 128 }));
-  const { tokenPerplexity } = await perplexity(integer, text, windows);
-  const { agreement } = await compareModels(simulated, integer, text, { tokens, windows: 2 });
-  await integer.release?.();
-  return `${tokenPerplexity.toFixed(2)} | ${(100 * agreement).toFixed(1)} %`;
+/** Says what is being done, then now and then how far that is, and how long all of it will take. */
+function say(label: string, clock: TimeLeft): (line: string) => void {
+  console.error(`${label} (${clock.state()})`);
+  let last = performance.now();
+  return (line) => {
+    if (performance.now() - last < STATUS_SECONDS * 1000) return;
+    last = performance.now();
+    console.error(`${label}: ${line} (${clock.state()})`);
+  };
 }
-await print(`\nPeak memory ${(process.resourceUsage().maxRSS / 2 ** 20).toFixed(2)} GiB.`);
+
+async function writeDocument(all: Config): Promise<void> {
+  const references = new Map<string, Reference>();
+  for (const { reference } of all.models)
+    if (reference !== undefined)
+      references.set(reference, JSON.parse(await readFile(join(dirname(configFile), reference), 'utf8')) as Reference);
+  await mkdir(dirname(values.out), { recursive: true });
+  await writeFile(values.out, resultsMarkdown(all, await store.all(), references, { windows }));
+}
+
+if (!values.markdown) {
+  const jobs = jobsOf(config, { only, models: values.model, windows });
+  const clock = timeLeft(jobs);
+  for (const job of jobs) await measureModel(job, clock);
+}
+await writeDocument(config);
+console.log(`${values.out} is written; what was measured lies in ${work}.`);

@@ -1,0 +1,103 @@
+/** What is to be measured: models, texts, rows. A file of the repository, whose paths begin with names that the command line explains. */
+import { readFile } from 'node:fs/promises';
+import { ROW_NAMES } from './rows.ts';
+
+/**
+ * A file: a path from the repository's root, or `$NAME/…` under a folder that was given as `--path NAME=DIR`; ids in a safetensors file
+ * are `FILE:TENSOR`. `tiny-llama:SPLIT:CHARACTERS` is text that the example's generator writes.
+ */
+export type Source = string;
+
+export interface TextEntry {
+  /** How the text is called in the tables. */
+  readonly name: string;
+  readonly data: Source;
+  /** Tokens of a window. */
+  readonly tokens: number;
+  /** At most; by default as many as the text has. */
+  readonly windows?: number;
+  /** Of a `.jsonl` file, every so many-th document only, from the first. */
+  readonly every?: number;
+}
+
+export interface CalibrationEntry {
+  readonly data: Source;
+  readonly samples: number;
+  readonly tokens: number;
+  /** What to learn from; by default the same file. */
+  readonly learn?: Source;
+  /** Further options of `quantize`: epochs, learn-samples, learn-tokens, seed. */
+  readonly options?: Readonly<Record<string, string | number>>;
+}
+
+export interface ModelEntry {
+  readonly name: string;
+  /** What a reader should know. */
+  readonly remarks?: string;
+  /** A model directory. */
+  readonly model: Source;
+  readonly calibration: CalibrationEntry;
+  readonly texts: readonly TextEntry[];
+  /** Names of rows; by default all. */
+  readonly rows?: readonly string[];
+  /** Rows that are measured in integers too. */
+  readonly integer?: readonly string[];
+  /** A file beside the config: another implementation's numbers under these conditions. */
+  readonly reference?: string;
+}
+
+export interface Config {
+  readonly models: readonly ModelEntry[];
+}
+
+/** A config that does not say what it should, or a path that nobody explained. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+
+  constructor(where: string, expected: string, received: string, advice: string) {
+    super(`${where}: expected ${expected}, got ${received}. ${advice}`);
+  }
+}
+
+/**
+ * Reads a config.
+ *
+ * @throws ConfigError for one without models, with a row that there is not, or with two models of one name.
+ */
+export async function readConfig(path: string): Promise<Config> {
+  return checkConfig(JSON.parse(await readFile(path, 'utf8')) as Config, path);
+}
+
+export function checkConfig(config: Config, where: string): Config {
+  if (!Array.isArray(config.models) || config.models.length === 0)
+    throw new ConfigError(where, 'models', 'none', 'List at least one in "models".');
+  for (const { name, rows = [], integer = [], texts } of config.models) {
+    checkRows([...rows, ...integer], `${where}, ${name}`);
+    if (!texts?.length) throw new ConfigError(`${where}, ${name}`, 'texts', 'none', 'List at least one in "texts".');
+  }
+  const names = config.models.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new ConfigError(where, 'a name for each model', `'${twice}' twice`, 'Rename one.');
+  return config;
+}
+
+/** @throws ConfigError for a name that is none of the rows'. */
+export function checkRows(names: readonly string[], where: string): void {
+  const unknown = names.find((name) => !ROW_NAMES.includes(name));
+  if (unknown !== undefined)
+    throw new ConfigError(where, `rows among ${ROW_NAMES.join(', ')}`, `'${unknown}'`, 'Rows are data of rows.ts.');
+}
+
+/**
+ * Where a source lies, with the folders that were given by name.
+ *
+ * @throws ConfigError for a name that was not.
+ */
+export function pathOf(source: Source, folders: Readonly<Record<string, string>>): string {
+  return source.replace(/^\$(\w+)/, (_, name: string) => {
+    const folder = folders[name];
+    if (folder === undefined)
+      throw new ConfigError(source, `--path ${name}=DIR`, 'no such path', 'Give it, or choose models by --model.');
+    return folder;
+  });
+}

@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import { type Config, ConfigError, checkConfig, type ModelEntry, pathOf } from './config.ts';
+import { jobsOf, quantizeArguments } from './jobs.ts';
+import { everyDocument } from './source-file.ts';
+import { timeLeft } from './time-left.ts';
+
+const entry: ModelEntry = {
+  name: 'small',
+  model: '$models/small',
+  calibration: { data: 'text.txt', samples: 4, tokens: 64, options: { epochs: 3, seed: 5 } },
+  texts: [
+    { name: 'one', data: 'one.txt', tokens: 64 },
+    { name: 'two', data: 'two.txt', tokens: 64, windows: 8 },
+  ],
+  integer: ['fast'],
+};
+const config: Config = { models: [entry] };
+
+test('rows that ask for the same share one quantization and its measurements', () => {
+  const [jobs] = jobsOf(config, { only: ['sum-rotation', 'fast'] });
+  const ways = jobs?.quantizations.map(({ asked, measurements }) => [
+    asked.recipe,
+    JSON.stringify(asked.options),
+    measurements.length,
+  ]);
+  expect(ways).toEqual([
+    ['w8a8', '{}', 4], // two texts, simulated and in integers
+    ['w4a8', '{"rounding":"nearest"}', 2],
+    ['w4a8', '{}', 4],
+  ]);
+  expect(jobs?.floats).toHaveLength(2);
+});
+
+test('windows can be limited, never widened', () => {
+  const [jobs] = jobsOf(config, { only: ['fast'], windows: 20 });
+  expect(jobs?.floats.map(({ text }) => text.windows)).toEqual([20, 8]);
+  expect(jobsOf(config)[0]?.floats.map(({ text }) => text.windows)).toEqual([undefined, 8]);
+});
+
+test('models and rows are chosen by the config, the command line, or both', () => {
+  expect(jobsOf(config, { models: ['other'] })).toEqual([]);
+  const few = { models: [{ ...entry, rows: ['fast', 'best'] }] };
+  expect(jobsOf(few)[0]?.quantizations).toHaveLength(4);
+  expect(jobsOf(few, { only: ['best', 'minmax'] })[0]?.quantizations).toHaveLength(2);
+});
+
+test('a row says more than the calibration does: each option is given once', () => {
+  const asked = { model: 'm', recipe: 'r', method: 'fast', options: { epochs: 7 }, calibration: entry.calibration };
+  expect(quantizeArguments(asked, { calibration: 'c.txt' }).join(' ')).toBe(
+    '--recipe r --method fast --calibration c.txt --samples 4 --tokens 64 --epochs 7 --seed 5',
+  );
+});
+
+test('folders have names in a config, and must be given', () => {
+  expect(pathOf('$data/a/b.txt', { data: '/here' })).toBe('/here/a/b.txt');
+  expect(pathOf('a/b.txt', {})).toBe('a/b.txt');
+  expect(() => pathOf('$data/a', {})).toThrow('expected --path data=DIR');
+});
+
+test('a config without texts, with an unknown row or one name twice is refused', () => {
+  for (const models of [[], [{ ...entry, texts: [] }], [{ ...entry, rows: ['fats'] }], [entry, entry]])
+    expect(() => checkConfig({ models }, 'config')).toThrow(ConfigError);
+  expect(checkConfig(config, 'config')).toBe(config);
+});
+
+test('every third document is the first, the fourth, the seventh', () => {
+  expect(everyDocument('a\nb\n\nc\nd\ne\n', 3)).toBe('a\nd');
+});
+
+test('what is left takes as long as what was of the same kind took', async () => {
+  let clock = 0;
+  const jobs = jobsOf({ models: [{ ...entry, rows: ['fast', 'strict-fast'], integer: [] }] });
+  const left = timeLeft(jobs, () => clock);
+  const take = (seconds: number) => async () => void (clock += seconds);
+  expect(left.state()).toBe('0 of 14, more than 0.0 s left');
+  for (const asked of jobs[0]?.floats ?? []) left.skip(asked);
+  for (const { asked, measurements } of jobs[0]?.quantizations.slice(0, 2) ?? []) {
+    await left.run(asked, take(100));
+    for (const measurement of measurements) await left.run(measurement, take(20));
+  }
+  expect(left.state()).toBe('8 of 14, more than 80 s left'); // two kinds of recipes were not made yet
+  const third = jobs[0]?.quantizations[2];
+  if (third) await left.run(third.asked, take(50));
+  expect(left.state()).toBe('9 of 14, more than 80 s left');
+});

@@ -1,0 +1,97 @@
+/** From a config to what is to be done: every quantization once, whichever rows ask for it, with all that is to be measured of it. */
+import type { Config, ModelEntry, TextEntry } from './config.ts';
+import { type Asked, type AskedMeasurement, canonical } from './record.ts';
+import { ROW_GROUPS, type Row, WIDTHS, type Width, wayOf } from './rows.ts';
+
+export interface Selection {
+  /** Names of rows; by default all that the config has. */
+  readonly only?: readonly string[] | undefined;
+  /** Names of models. */
+  readonly models?: readonly string[] | undefined;
+  /** Windows of each text at most. */
+  readonly windows?: number | undefined;
+}
+
+export interface QuantizationJob {
+  readonly asked: Asked;
+  readonly measurements: readonly AskedMeasurement[];
+}
+
+export interface ModelJobs {
+  readonly entry: ModelEntry;
+  readonly floats: readonly AskedMeasurement[];
+  readonly quantizations: readonly QuantizationJob[];
+}
+
+/** What is to be done for the models and rows that are selected. */
+export function jobsOf(config: Config, { only, models, ...selection }: Selection = {}): ModelJobs[] {
+  return config.models
+    .filter(({ name }) => !models || models.includes(name))
+    .map((entry) => {
+      const texts = textsOf(entry, selection);
+      const jobs = new Map<string, { readonly asked: Asked; readonly measurements: Map<string, AskedMeasurement> }>();
+      for (const row of rowsOf(entry)) {
+        if (only && !only.includes(row.name)) continue;
+        for (const width of WIDTHS) {
+          const asked = askedOf(entry, row, width);
+          const { measurements } = getOrSet(jobs, canonical(asked), { asked, measurements: new Map() });
+          for (const form of formsOf(entry, row))
+            for (const text of texts) {
+              const measurement: AskedMeasurement = { model: entry.name, quantization: asked, text, form };
+              measurements.set(canonical(measurement), measurement);
+            }
+        }
+      }
+      const quantizations = [...jobs.values()].map(({ asked, measurements }) => ({
+        asked,
+        measurements: [...measurements.values()],
+      }));
+      const floats = texts.map((text): AskedMeasurement => ({ model: entry.name, text, form: 'float' }));
+      return { entry, floats, quantizations };
+    });
+}
+
+/** The rows of a model, in order; one that stands in two groups comes twice. */
+export const rowsOf = ({ rows }: ModelEntry): Row[] =>
+  ROW_GROUPS.flatMap((group) => group.rows.filter(({ name }) => !rows || rows.includes(name)));
+
+/** The forms in which a row is measured. */
+export const formsOf = ({ integer = [] }: ModelEntry, { name }: Row): readonly ('simulated' | 'integer')[] =>
+  integer.includes(name) ? ['simulated', 'integer'] : ['simulated'];
+
+export const askedOf = ({ name, calibration }: ModelEntry, row: Row, width: Width): Asked => ({
+  model: name,
+  ...wayOf(row, width),
+  calibration,
+});
+
+/** A model's texts with as many windows as are wanted. */
+export const textsOf = ({ texts }: ModelEntry, { windows }: Pick<Selection, 'windows'>): TextEntry[] =>
+  texts.map((text) =>
+    windows === undefined ? text : { ...text, windows: Math.min(windows, text.windows ?? windows) },
+  );
+
+function getOrSet<V>(map: Map<string, V>, key: string, otherwise: V): V {
+  const found = map.get(key) ?? otherwise;
+  map.set(key, found);
+  return found;
+}
+
+/** Arguments of `mobilequant quantize` behind the model, except where to write. A row's options go before those of the calibration. */
+export function quantizeArguments(
+  { recipe, method, options, calibration }: Asked,
+  files: { readonly calibration: string; readonly learn?: string },
+): string[] {
+  const { samples, tokens } = calibration;
+  const all = {
+    recipe,
+    method,
+    calibration: files.calibration,
+    samples,
+    tokens,
+    ...(files.learn !== undefined && { learn: files.learn }),
+    ...calibration.options,
+    ...options,
+  };
+  return Object.entries(all).flatMap(([name, value]) => [`--${name}`, String(value)]);
+}

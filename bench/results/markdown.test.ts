@@ -1,0 +1,135 @@
+import { expect, test } from 'vitest';
+import type { Config, ModelEntry, TextEntry } from './config.ts';
+import { askedOf, rowsOf } from './jobs.ts';
+import { percent, resultsMarkdown } from './markdown.ts';
+import type { MeasurementRecord, QuantizationRecord, ResultRecord } from './record.ts';
+import type { Width } from './rows.ts';
+
+const text: TextEntry = { name: 'prose', data: '$data/prose.txt', tokens: 11 };
+const entry: ModelEntry = {
+  name: 'small',
+  remarks: 'A small one.',
+  model: '$models/small',
+  calibration: { data: '$data/valid.txt', samples: 4, tokens: 64 },
+  texts: [text],
+  integer: ['fast'],
+  reference: 'theirs.json',
+};
+const config: Config = { models: [entry, { ...entry, name: 'another' }] };
+const made = { date: '2025-01-01', commit: 'abc', node: '24', onnxruntime: '1', machine: '2 × M', load: 0.25 };
+
+const asked = (name: string, width: Width) => {
+  const row = rowsOf(entry).find((candidate) => candidate.name === name);
+  return row ? askedOf(entry, row, width) : expect.fail(`no row ${name}`);
+};
+const float: MeasurementRecord = {
+  kind: 'measurement',
+  asked: { model: 'small', text, form: 'float' },
+  subject: {},
+  made,
+  result: { windows: 2, tokens: 20, perplexity: 30, losses: [30, 40], prefix: [], seconds: 1, peak: 1e9 },
+};
+const measured = (name: string, width: Width, form: 'simulated' | 'integer'): MeasurementRecord => ({
+  ...float,
+  asked: { model: 'small', quantization: asked(name, width), text, form },
+  result: {
+    ...float.result,
+    perplexity: 33,
+    losses: [31, 41],
+    float: 32,
+    logRatio: Math.log(33 / 32),
+    standardError: 0.01,
+    divergence: 0.0125,
+    agreement: 0.915,
+    prefix: [1],
+  },
+});
+const quantized = (name: string, width: Width, steps?: Record<string, number>): QuantizationRecord => ({
+  kind: 'quantization',
+  asked: asked(name, width),
+  subject: {},
+  made,
+  result: { seconds: 100, peak: 1.25e9, prefix: [1], size: 5, ...(steps && { steps }) },
+});
+
+const records: ResultRecord[] = [
+  float,
+  quantized('fast', 'W8A8', { prefix: 20, ranges: 70 }),
+  measured('fast', 'W8A8', 'simulated'),
+  measured('fast', 'W8A8', 'integer'),
+];
+const written = (more: readonly ResultRecord[] = []) => resultsMarkdown(config, [...records, ...more]);
+
+test('a section a model: conditions in words, then tables of what was measured', () => {
+  expect(written().slice(written().indexOf('## '))).toMatchInlineSnapshot(`
+    "## small
+
+    A small one.
+
+    Calibrated on 4 × 64 tokens of \`valid.txt\`, the same for every row.
+
+    - **prose** (\`prose.txt\`): 2 windows of 11 tokens, 20 scored. Float, without a prefix: 30.
+
+    Made at abc on 2 × M, Node 24, ONNX Runtime 1. The machine's load when a measurement began: 0.3 to 0.3.
+
+    ### W8A8, prose
+
+    |  | recipe | perplexity | float | to float | to plain float | KL | equal | time | memory |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+    | **Additions one upon the other** |  |  |  |  |  |  |  |  |  |
+    | + rotation | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
+    | **Presets** |  |  |  |  |  |  |  |  |  |
+    | fast | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
+
+    ### In integers
+
+    |  | recipe | text | simulated | integer to simulated | integer | float | to float | to plain float | KL | equal |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+    | fast | w8a8 | prose | 33 | +0.00 % | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % |
+
+    ### Time of each step
+
+    |  | recipe | prefix | ranges | in all | memory |
+    | --- | ---: | ---: | ---: | ---: | ---: |
+    | fast | w8a8 | 20 s | 70 s | 2 min | 1.25 GB |
+    "
+  `);
+});
+
+test('nothing is said of models, halves and rows without a measurement', () => {
+  expect(written()).not.toContain('another');
+  expect(written()).not.toContain('### W4A8');
+  expect(written()).not.toContain('SmoothQuant |');
+  expect(resultsMarkdown(config, []).split('\n##')).toHaveLength(1);
+});
+
+test('of records that answer the same question the newest counts', () => {
+  const again = measured('fast', 'W8A8', 'simulated');
+  expect(written([{ ...again, result: { ...again.result, perplexity: 77.5 } }])).toContain('| 77.50 | 32 |');
+});
+
+test('another implementation stands beside the rows that do the same, with its conditions', () => {
+  const reference = {
+    implementation: 'theirs',
+    conditions: 'On a Tuesday.',
+    differences: 'Ours on a Friday.',
+    float: 31,
+    results: [
+      { title: 'min-max', width: 'W8A8' as const, perplexity: 62, row: 'paper-minmax' },
+      { title: 'more of it', width: 'W8A8' as const, perplexity: 46.5 },
+    ],
+  };
+  const all = [...records, measured('paper-minmax', 'W8A8', 'simulated')];
+  const document = resultsMarkdown(config, all, new Map([['theirs.json', reference]]));
+  const section = document.slice(document.indexOf('### Beside'));
+  expect(section).toContain('On a Tuesday.\n\nOurs on a Friday.');
+  expect(section).toContain('| min-max | W8A8 | 62 | +100 % | 33 | +3.13 ± 1.03 % |');
+  expect(section).toContain('| more of it | W8A8 | 46.50 | +50.0 % | – | – |');
+  expect(section).toContain('| float |  | 31 |  | 30 |  |');
+});
+
+test('per cent have as many digits as they are worth', () => {
+  expect(percent(Math.log(1.05), 0.01)).toBe('+5.00 ± 1.05 %');
+  expect(percent(Math.log(0.999))).toBe('−0.10 %');
+  expect(percent(Math.log(3.3), 0.02)).toBe('+230 ± 7 %');
+});

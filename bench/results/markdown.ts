@@ -1,0 +1,294 @@
+/** From records to the document of results: nothing but these and the config is needed. */
+import { formatNumber, type LogRatio, markdownTable, pairedLogRatio, type Table } from '@mobilequant/evaluator';
+import { duration } from 'mobilequant';
+import type { Config, ModelEntry, TextEntry } from './config.ts';
+import { askedOf, formsOf, rowsOf, type Selection, textsOf } from './jobs.ts';
+import {
+  type Asked,
+  type AskedMeasurement,
+  canonical,
+  type MeasurementRecord,
+  type QuantizationRecord,
+  type ResultRecord,
+} from './record.ts';
+import { ROW_GROUPS, type Row, WIDTHS, type Width } from './rows.ts';
+
+/** Another implementation's numbers, with the conditions that they were measured under. */
+export interface Reference {
+  readonly implementation: string;
+  /** Its conditions, in words. */
+  readonly conditions: string;
+  /** What differs in ours. */
+  readonly differences: string;
+  /** Perplexity of the float model. */
+  readonly float: number;
+  readonly results: readonly {
+    readonly title: string;
+    readonly width: Width;
+    readonly perplexity: number;
+    /** The row that does the same; none where nothing does. */
+    readonly row?: string;
+  }[];
+}
+
+/** Records by what was asked; the newest of each. */
+class Records {
+  readonly #found: ReadonlyMap<string, ResultRecord>;
+
+  constructor(records: readonly ResultRecord[]) {
+    this.#found = new Map(records.map((record) => [canonical([record.kind, record.asked]), record]));
+  }
+
+  quantization(asked: Asked): QuantizationRecord | undefined {
+    const record = this.#found.get(canonical(['quantization', asked]));
+    return record?.kind === 'quantization' ? record : undefined;
+  }
+
+  measurement(asked: AskedMeasurement): MeasurementRecord | undefined {
+    const record = this.#found.get(canonical(['measurement', asked]));
+    return record?.kind === 'measurement' ? record : undefined;
+  }
+}
+
+/**
+ * The document. Models, rows and columns without a measurement are left out.
+ *
+ * @param records the oldest first
+ * @param references by the name that the config gives
+ */
+export function resultsMarkdown(
+  config: Config,
+  records: readonly ResultRecord[],
+  references: ReadonlyMap<string, Reference> = new Map(),
+  selection: Pick<Selection, 'windows'> = {},
+): string {
+  const found = new Records(records);
+  const sections = config.models.flatMap((entry) => modelSection(entry, found, references, selection));
+  return `${[INTRODUCTION, ...sections].join('\n\n')}\n`;
+}
+
+const INTRODUCTION = `# Results
+
+Written by \`pnpm bench results\`; do not edit.
+
+- **perplexity**: of a token, over windows that do not overlap, each a text of its own; the first token of a window is not scored. Lower is better.
+- **float**: perplexity of the float model on the same windows _behind the same prefix_ as the quantized one: a few tokens before a text change what a model says of it, for better or worse. **to float** compares with that, and so says what quantization costs; **to plain float** compares with the float model without a prefix. ± is a standard error, paired over windows.
+- **KL**: mean Kullback-Leibler divergence of the quantized model's next-token distribution from the float one's, in nats. **equal**: share of positions with the same likeliest token.
+- **time** and **memory**: of \`mobilequant quantize\` in a process of its own: wall time, and resident memory at its peak (GB of 10⁹ bytes).
+
+Numbers are of the model simulated in float unless a table says _integer_: that is the exported model, run by ONNX Runtime.
+\`w8a8\` and \`w4a8\` are the recipes for devices, with 16 bits at sites where a device has them anyway; \`*-strict\` have the paper's 8 bits there; \`paper-*\` are the paper's own recipes. Under W4A8, \`paper-w4a8-sym\` is shown: symmetric per output channel, as a device wants it.`;
+
+function modelSection(
+  entry: ModelEntry,
+  records: Records,
+  references: ReadonlyMap<string, Reference>,
+  selection: Pick<Selection, 'windows'>,
+): string[] {
+  const texts = textsOf(entry, selection);
+  const quantized = rowsOf(entry).flatMap((row) =>
+    WIDTHS.flatMap((width) => records.quantization(askedOf(entry, row, width)) ?? []),
+  );
+  const measured = texts.flatMap((text) => records.measurement({ model: entry.name, text, form: 'float' }) ?? []);
+  if (quantized.length + measured.length === 0) return [];
+  const tables = WIDTHS.flatMap((width) =>
+    texts.flatMap((text, i) => widthTable(entry, records, { width, text, costs: i === 0 })),
+  );
+  const reference = references.get(entry.reference ?? '');
+  return [
+    `## ${entry.name}`,
+    conditions(entry, texts, records, [...quantized, ...measured]),
+    ...tables,
+    ...integerTable(entry, texts, records),
+    ...stepsTable(entry, records),
+    ...(reference ? referenceTable(entry, texts[0] as TextEntry, records, reference) : []),
+  ];
+}
+
+/** How it was measured, in words. */
+function conditions(
+  { remarks, calibration, name }: ModelEntry,
+  texts: readonly TextEntry[],
+  records: Records,
+  all: readonly ResultRecord[],
+): string {
+  const options = Object.entries(calibration.options ?? {}).map(([option, value]) => `${option} ${value}`);
+  const learned = calibration.learn ? `, learned from \`${sourceName(calibration.learn)}\`` : '';
+  const more = options.length > 0 ? ` (${options.join(', ')})` : '';
+  const floats = texts.flatMap((text) => {
+    const result = records.measurement({ model: name, text, form: 'float' })?.result;
+    if (!result) return [];
+    const part = text.every ? `, every ${ordinal(text.every)} document` : '';
+    const perplexity = formatNumber(result.perplexity);
+    return `- **${text.name}** (\`${sourceName(text.data)}\`${part}): ${result.windows} windows of ${text.tokens} tokens, ${result.tokens} scored. Float, without a prefix: ${perplexity}.`;
+  });
+  const once = (values: readonly string[]) => [...new Set(values)].toSorted().join(', ');
+  const { made } = all.at(-1) as ResultRecord;
+  const loads = all.map((record) => record.made.load);
+  const span = `${Math.min(...loads).toFixed(1)} to ${Math.max(...loads).toFixed(1)}`;
+  const commits = once(all.map((record) => record.made.commit));
+  return [
+    ...(remarks ? [remarks] : []),
+    `Calibrated on ${calibration.samples} × ${calibration.tokens} tokens of \`${sourceName(calibration.data)}\`${learned}${more}, the same for every row.`,
+    floats.join('\n'),
+    `Made at ${commits} on ${made.machine}, Node ${made.node}, ONNX Runtime ${made.onnxruntime}. The machine's load when a measurement began: ${span}.`,
+  ]
+    .filter((part) => part !== '')
+    .join('\n\n');
+}
+
+/** A source without the folder that it lies in on the machine at hand. */
+const sourceName = (source: string): string => source.replace(/^\$\w+\//, '');
+
+const ordinal = (n: number): string =>
+  `${n}${n % 10 === 2 && n !== 12 ? 'nd' : n % 10 === 3 && n !== 13 ? 'rd' : 'th'}`;
+
+/** All rows of one half on one text; with what they cost where that is wanted. */
+function widthTable(
+  entry: ModelEntry,
+  records: Records,
+  { width, text, costs }: { readonly width: Width; readonly text: TextEntry; readonly costs: boolean },
+): string[] {
+  const own = new Set(rowsOf(entry));
+  const plain = records.measurement({ model: entry.name, text, form: 'float' });
+  const rows = ROW_GROUPS.flatMap(({ title, rows }) => {
+    const measured = rows
+      .filter((row) => own.has(row))
+      .flatMap((row) => {
+        const asked = askedOf(entry, row, width);
+        const found = records.measurement({ model: entry.name, quantization: asked, text, form: 'simulated' });
+        if (!found) return [];
+        const cost = costs ? costCells(records.quantization(asked)) : [];
+        return { name: row.title, cells: [asked.recipe, ...lossCells(found, plain), ...cost] };
+      });
+    return measured.length > 0 ? [{ name: `**${title}**`, cells: Array(LOSS.length + 3).fill('') }, ...measured] : [];
+  });
+  if (rows.length === 0) return [];
+  const columns = ['recipe', ...LOSS, ...(costs ? ['time', 'memory'] : [])];
+  return [`### ${width}, ${text.name}`, markdownTable({ columns, rows })];
+}
+
+const LOSS = ['perplexity', 'float', 'to float', 'to plain float', 'KL', 'equal'];
+
+const lossCells = ({ result }: MeasurementRecord, plain: MeasurementRecord | undefined) => [
+  result.perplexity,
+  result.float,
+  result.logRatio === undefined ? undefined : percent(result.logRatio, result.standardError),
+  plain && percentOf(ratioTo(plain, result)),
+  result.divergence,
+  result.agreement === undefined ? undefined : `${(100 * result.agreement).toFixed(1)} %`,
+];
+
+/** Of a result to another one on the same windows. */
+const ratioTo = (other: MeasurementRecord, { losses, tokens }: MeasurementRecord['result']): LogRatio => {
+  const scores = (of: readonly number[]) =>
+    of.map((negativeLogLikelihood) => ({ tokens: tokens / of.length, negativeLogLikelihood }));
+  return pairedLogRatio(scores(other.result.losses), scores(losses));
+};
+
+const percentOf = ({ mean, standardError }: LogRatio): string => percent(mean, standardError);
+
+const costCells = (record: QuantizationRecord | undefined) =>
+  record ? [duration(record.result.seconds), gigabytes(record.result.peak)] : [undefined, undefined];
+
+const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+
+/**
+ * A logarithm of a ratio, and its error, in per cent over one.
+ *
+ * @example
+ * percent(Math.log(1.05), 0.01); // => '+5.00 ± 1.05 %'
+ */
+export function percent(logRatio: number, standardError?: number): string {
+  const ratio = Math.exp(logRatio);
+  const over = 100 * (ratio - 1);
+  const digits = Math.abs(over) < 10 ? 2 : Math.abs(over) < 100 ? 1 : 0;
+  const error = standardError === undefined ? '' : ` ± ${(100 * ratio * standardError).toFixed(digits)}`;
+  return `${over < 0 ? '−' : '+'}${Math.abs(over).toFixed(digits)}${error} %`;
+}
+
+/** The rows that were measured in integers, beside what they are simulated. */
+function integerTable(entry: ModelEntry, texts: readonly TextEntry[], records: Records): string[] {
+  const rows = rowsOf(entry)
+    .filter((row) => formsOf(entry, row).includes('integer'))
+    .flatMap((row) =>
+      WIDTHS.flatMap((width) =>
+        texts.flatMap((text) => {
+          const asked = { model: entry.name, quantization: askedOf(entry, row, width), text };
+          const simulated = records.measurement({ ...asked, form: 'simulated' });
+          const integer = records.measurement({ ...asked, form: 'integer' });
+          if (!integer) return [];
+          const apart = simulated && percent(Math.log(integer.result.perplexity / simulated.result.perplexity));
+          const cells = [asked.quantization.recipe, text.name, simulated?.result.perplexity, apart];
+          const plain = records.measurement({ model: entry.name, text, form: 'float' });
+          return { name: row.title, cells: [...cells, ...lossCells(integer, plain)] };
+        }),
+      ),
+    );
+  const columns = ['recipe', 'text', 'simulated', 'integer to simulated', 'integer', ...LOSS.slice(1)];
+  return rows.length > 0 ? ['### In integers', markdownTable({ columns, rows })] : [];
+}
+
+/** What each step of a preset took. */
+function stepsTable(entry: ModelEntry, records: Records): string[] {
+  const presets = rowsOf(entry).filter(({ options }) => options === undefined);
+  const made = presets.flatMap((row) =>
+    WIDTHS.flatMap((width) => {
+      const result = records.quantization(askedOf(entry, row, width))?.result;
+      return result?.steps ? { row, width, result, steps: result.steps } : [];
+    }),
+  );
+  if (made.length === 0) return [];
+  const steps = [...new Set(made.flatMap((one) => Object.keys(one.steps)))];
+  const table: Table = {
+    columns: ['recipe', ...steps, 'in all', 'memory'],
+    rows: made.map(({ row, width, result, steps: own }) => ({
+      name: row.title,
+      cells: [
+        row.recipes[width],
+        ...steps.map((step) => (own[step] === undefined ? undefined : duration(own[step]))),
+        duration(result.seconds),
+        gigabytes(result.peak),
+      ],
+    })),
+  };
+  return ['### Time of each step', markdownTable(table)];
+}
+
+/** Another implementation's numbers beside ours. */
+function referenceTable(
+  entry: ModelEntry,
+  text: TextEntry,
+  records: Records,
+  { implementation, conditions: theirs, differences, float, results }: Reference,
+): string[] {
+  const ours = (name: string, width: Width): MeasurementRecord | undefined => {
+    const row = rowsOf(entry).find((candidate: Row) => candidate.name === name);
+    const quantization = row && askedOf(entry, row, width);
+    return quantization && records.measurement({ model: entry.name, quantization, text, form: 'simulated' });
+  };
+  const rows = results.map(({ title, width, perplexity, row }) => {
+    const own = row === undefined ? undefined : ours(row, width);
+    const ratio = own?.result.logRatio;
+    return {
+      name: title,
+      cells: [
+        width,
+        perplexity,
+        percent(Math.log(perplexity / float)),
+        own?.result.perplexity,
+        ratio === undefined ? undefined : percent(ratio, own?.result.standardError),
+      ],
+    };
+  });
+  const columns = ['', `${implementation}`, 'to its float', 'this one', 'to its float'];
+  const float_ = {
+    name: 'float',
+    cells: ['', float, '', records.measurement({ model: entry.name, text, form: 'float' })?.result.perplexity, ''],
+  };
+  return [
+    `### Beside ${implementation}`,
+    `${theirs}\n\n${differences}`,
+    markdownTable({ columns, rows: [float_, ...rows] }),
+  ];
+}

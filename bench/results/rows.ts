@@ -1,0 +1,133 @@
+/**
+ * The rows of the table of results, as data: what `mobilequant quantize` is told for each. A new row is an entry here; its options are
+ * those of the command line, and a row that asks for the same as another shares its measurements.
+ */
+
+/** The halves of the table: weights of 8 and of 4 bits. */
+export const WIDTHS = ['W8A8', 'W4A8'] as const;
+export type Width = (typeof WIDTHS)[number];
+
+/** Options of `quantize` by name, without their dashes. */
+export type QuantizeOptions = Readonly<Record<string, string | number>>;
+
+export interface Row {
+  /** For `--only`, and in configs. */
+  readonly name: string;
+  readonly title: string;
+  readonly recipes: Readonly<Record<Width, string>>;
+  readonly method: string;
+  readonly options?: QuantizeOptions | Readonly<Record<Width, QuantizeOptions>>;
+}
+
+export interface RowGroup {
+  readonly title: string;
+  readonly rows: readonly Row[];
+}
+
+const PAPER = { W8A8: 'paper-w8a8', W4A8: 'paper-w4a8-sym' };
+const STRICT = { W8A8: 'w8a8-strict', W4A8: 'w4a8-strict' };
+const DEVICE = { W8A8: 'w8a8', W4A8: 'w4a8' };
+
+/** The plan of a preset with every step left out. */
+const NOTHING = { prefix: 'none', transform: 'none', ranges: 'minmax', rounding: 'nearest' };
+
+const without = (...steps: readonly (keyof typeof NOTHING)[]): QuantizeOptions =>
+  Object.fromEntries(Object.entries(NOTHING).filter(([step]) => !steps.includes(step as keyof typeof NOTHING)));
+
+const fast = { method: 'fast', recipes: STRICT };
+
+/** The methods of the paper, under recipes of one kind. */
+const ofThePaper = (prefix: string, recipes: Row['recipes']): Row[] => [
+  { name: `${prefix}minmax`, title: 'min-max', recipes, method: 'minmax' },
+  { name: `${prefix}smoothquant`, title: 'SmoothQuant', recipes, method: 'smoothquant' },
+  { name: `${prefix}omniquant`, title: 'OmniQuant', recipes, method: 'omniquant' },
+  { name: `${prefix}mobilequant`, title: 'MobileQuant', recipes, method: 'mobilequant' },
+];
+
+export const ROW_GROUPS: readonly RowGroup[] = [
+  { title: 'The paper’s methods by its own recipes', rows: ofThePaper('paper-', PAPER) },
+  { title: 'The same by the recipes for devices', rows: ofThePaper('', DEVICE) },
+  {
+    title: 'One addition alone, to min-max with the paper’s sites',
+    rows: [
+      { ...fast, name: 'none', title: 'none', options: NOTHING },
+      { ...fast, name: 'prefix', title: 'prefix', options: without('prefix') },
+      { ...fast, name: 'percentile', title: 'prefix, percentile ranges', options: without('prefix', 'ranges') },
+      { ...fast, name: 'scales', title: 'scales', options: { ...NOTHING, transform: 'scales' } },
+      { ...fast, name: 'rotation', title: 'rotation', options: { ...NOTHING, transform: 'rotation' } },
+      { ...fast, name: 'gptq', title: 'GPTQ', options: { ...NOTHING, rounding: 'gptq' } },
+      { name: 'tuning', title: 'tuning', recipes: STRICT, method: 'best', options: NOTHING },
+      { name: 'sites', title: '16-bit sites', recipes: DEVICE, method: 'fast', options: NOTHING },
+    ],
+  },
+  {
+    title: 'Additions one upon the other',
+    rows: [
+      { ...fast, name: 'none', title: 'none', options: NOTHING },
+      { ...fast, name: 'prefix', title: '+ prefix', options: without('prefix') },
+      { ...fast, name: 'percentile', title: '+ percentile ranges', options: without('prefix', 'ranges') },
+      {
+        name: 'sum-sites',
+        title: '+ 16-bit sites',
+        recipes: DEVICE,
+        method: 'fast',
+        options: without('prefix', 'ranges'),
+      },
+      {
+        name: 'sum-rotation',
+        title: '+ rotation',
+        recipes: DEVICE,
+        method: 'fast',
+        options: { W8A8: {}, W4A8: { rounding: 'nearest' } }, // the preset rounds 8 bits to the nearest
+      },
+      {
+        name: 'sum-gptq',
+        title: '+ GPTQ',
+        recipes: DEVICE,
+        method: 'fast',
+        options: { W8A8: { rounding: 'gptq' }, W4A8: {} },
+      },
+      {
+        name: 'sum-scales',
+        title: 'scales in place of the rotation',
+        recipes: DEVICE,
+        method: 'fast',
+        options: { transform: 'scales' },
+      },
+    ],
+  },
+  {
+    title: 'Presets with the paper’s sites',
+    rows: [
+      { name: 'strict-fast', title: 'fast', recipes: STRICT, method: 'fast' },
+      { name: 'strict-best', title: 'best', recipes: STRICT, method: 'best' },
+    ],
+  },
+  {
+    title: 'Presets',
+    rows: [
+      { name: 'fast', title: 'fast', recipes: DEVICE, method: 'fast' },
+      { name: 'best', title: 'best', recipes: DEVICE, method: 'best' },
+    ],
+  },
+];
+
+/** The names of all rows, each once. */
+export const ROW_NAMES: readonly string[] = [
+  ...new Set(ROW_GROUPS.flatMap(({ rows }) => rows.map(({ name }) => name))),
+];
+
+/** What a row tells `quantize` for one of its halves, beside the data. */
+export interface Way {
+  readonly recipe: string;
+  readonly method: string;
+  readonly options: QuantizeOptions;
+}
+
+export function wayOf({ recipes, method, options = {} }: Row, width: Width): Way {
+  const own = hasWidths(options) ? options[width] : options;
+  return { recipe: recipes[width], method, options: own };
+}
+
+const hasWidths = (options: NonNullable<Row['options']>): options is Readonly<Record<Width, QuantizeOptions>> =>
+  WIDTHS.every((width) => typeof options[width] === 'object');
