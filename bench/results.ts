@@ -13,8 +13,10 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { PRESETS, presetPlan } from '@mobilequant/calibration';
+import type { DecoderConfig } from '@mobilequant/core';
 import { recipeByName, recipeToJson } from '@mobilequant/quantizer';
-import { QUANTIZATION_FILE, readQuantized } from 'mobilequant';
+import { QUANTIZATION_FILE, readModel, readQuantized } from 'mobilequant';
 import { runChild } from './child.ts';
 import { circumstances, fileHash, modelHash } from './results/circumstances.ts';
 import { type Config, checkRows, pathOf, readConfig } from './results/config.ts';
@@ -22,6 +24,7 @@ import { jobsOf, type ModelJobs, type QuantizationJob, quantizeArguments } from 
 import { type Reference, resultsMarkdown } from './results/markdown.ts';
 import type { MeasureInput } from './results/measure.ts';
 import {
+  type Asked,
   type AskedMeasurement,
   type MeasurementRecord,
   type QuantizationRecord,
@@ -55,6 +58,7 @@ if (only) checkRows(only, '--only');
 const windows = values.windows === undefined ? undefined : Number(values.windows);
 const work = resolve(values.work);
 const threads = Number(values.threads);
+const failures: string[] = [];
 const store = recordStore(join(work, 'records'));
 
 const STATUS_SECONDS = 20;
@@ -65,6 +69,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
   const source = (data: string, every?: number) => sourceFile(pathOf(data, folders), join(work, 'texts'), every);
   const model = pathOf(entry.model, folders);
   const { hash, bytes } = await modelHash(model);
+  const { config: decoder } = await readModel(model);
   const { calibration } = entry;
   const files = {
     calibration: await source(calibration.data),
@@ -108,10 +113,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
       runChild(
         CLI,
         [...args, '--json'],
-        say(
-          `${entry.name} ${asked.recipe} ${asked.method} ${Object.entries(asked.options).flat().join(' ')}`.trim(),
-          clock,
-        ),
+        say([entry.name, asked.recipe, asked.method, ...Object.entries(asked.options).flat()].join(' '), clock),
       ),
     );
     const { seconds, steps, sizes } = JSON.parse(stdout);
@@ -126,8 +128,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
     else await measure(asked, subject);
   }
   for (const job of quantizations) {
-    const recipe = recipeToJson(recipeByName(job.asked.recipe));
-    const subject: Subject = { model: hash, bytes, calibration: calibrated, recipe };
+    const subject: Subject = { model: hash, bytes, calibration: calibrated, ...meant(job.asked, decoder) };
     const wanted = { kind: 'quantization', asked: job.asked, subject } as const;
     const missing: [AskedMeasurement, Subject][] = [];
     for (const asked of job.measurements) {
@@ -141,11 +142,24 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
       continue;
     }
     const directory = join(work, 'models', recordName(wanted));
-    if (made && existsSync(join(directory, QUANTIZATION_FILE))) clock.skip(job.asked);
-    else await quantize(job, subject, directory);
-    for (const [asked, own] of missing) await measure(asked, own, directory);
+    try {
+      if (made && existsSync(join(directory, QUANTIZATION_FILE))) clock.skip(job.asked);
+      else await quantize(job, subject, directory);
+      for (let next = missing.shift(); next; next = missing.shift()) await measure(...next, directory);
+    } catch (error) {
+      failures.push(`${recordName(wanted)}: ${(error as Error).message}`); // the other rows do not need this one
+      console.error(failures.at(-1));
+      for (const [asked] of missing) clock.skip(asked);
+    }
     if (!values.keep) await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** What the names of a recipe and of a preset stand for: if that changes, it is another question. */
+function meant({ recipe: name, method }: Asked, decoder: DecoderConfig): Subject {
+  const recipe = recipeByName(name);
+  const preset = PRESETS.find((known) => known === method);
+  return { recipe: recipeToJson(recipe), ...(preset && { plan: presetPlan(preset, recipe, decoder) }) };
 }
 
 /** Says what is being done, then now and then how far that is, and how long all of it will take. */
@@ -175,3 +189,7 @@ if (!values.markdown) {
 }
 await writeDocument(config);
 console.log(`${values.out} is written; what was measured lies in ${work}.`);
+if (failures.length > 0) {
+  console.error(`${failures.length} rows failed:\n${failures.join('\n')}`);
+  process.exitCode = 1;
+}

@@ -17,7 +17,7 @@ const entry: ModelEntry = {
 const config: Config = { models: [entry] };
 
 test('rows that ask for the same share one quantization and its measurements', () => {
-  const [jobs] = jobsOf(config, { only: ['sum-rotation', 'fast'] });
+  const [jobs] = jobsOf(config, { only: ['sum-pairs', 'fast'] });
   const ways = jobs?.quantizations.map(({ asked, measurements }) => [
     asked.recipe,
     JSON.stringify(asked.options),

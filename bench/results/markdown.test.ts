@@ -77,7 +77,7 @@ test('a section a model: conditions in words, then tables of what was measured',
     |  | recipe | perplexity | float | to float | to plain float | KL | equal | time | memory |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
     | **Additions one upon the other** |  |  |  |  |  |  |  |  |  |
-    | + rotation | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
+    | + scales of queries and keys | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
     | **Presets** |  |  |  |  |  |  |  |  |  |
     | fast | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
 
@@ -89,9 +89,9 @@ test('a section a model: conditions in words, then tables of what was measured',
 
     ### Time of each step
 
-    |  | recipe | prefix | ranges | in all | memory |
-    | --- | ---: | ---: | ---: | ---: | ---: |
-    | fast | w8a8 | 20 s | 70 s | 2 min | 1.25 GB |
+    |  | recipe | prefix | ranges | in all | memory | tokens of the prefix |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+    | fast | w8a8 | 20 s | 70 s | 2 min | 1.25 GB | 1 |
     "
   `);
 });

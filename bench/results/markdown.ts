@@ -241,7 +241,7 @@ function stepsTable(entry: ModelEntry, records: Records): string[] {
   if (made.length === 0) return [];
   const steps = [...new Set(made.flatMap((one) => Object.keys(one.steps)))];
   const table: Table = {
-    columns: ['recipe', ...steps, 'in all', 'memory'],
+    columns: ['recipe', ...steps, 'in all', 'memory', 'tokens of the prefix'],
     rows: made.map(({ row, width, result, steps: own }) => ({
       name: row.title,
       cells: [
@@ -249,6 +249,7 @@ function stepsTable(entry: ModelEntry, records: Records): string[] {
         ...steps.map((step) => (own[step] === undefined ? undefined : duration(own[step]))),
         duration(result.seconds),
         gigabytes(result.peak),
+        result.prefix.join(', ') || 'none',
       ],
     })),
   };

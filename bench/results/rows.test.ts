@@ -1,8 +1,9 @@
-import { recipes } from '@mobilequant/quantizer';
+import { presetPlan } from '@mobilequant/calibration';
+import { recipeByName, recipes } from '@mobilequant/quantizer';
 import { runCommandLine } from 'mobilequant';
 import { expect, test } from 'vitest';
 import { quantizeArguments } from './jobs.ts';
-import { ROW_GROUPS, ROW_NAMES, WIDTHS, wayOf } from './rows.ts';
+import { ROW_GROUPS, ROW_NAMES, WIDTHS, type Width, wayOf } from './rows.ts';
 
 const rows = ROW_GROUPS.flatMap((group) => group.rows);
 const rowOf = (name: string) => rows.find((row) => row.name === name) ?? expect.fail(`no row ${name}`);
@@ -18,13 +19,53 @@ test('every row has recipes that there are', () => {
   for (const row of rows) for (const width of WIDTHS) expect(recipes).toHaveProperty(wayOf(row, width).recipe);
 });
 
-test('an addition alone differs from no addition in one step, and the last sums are the presets', () => {
-  const nothing = wayOf(rowOf('none'), 'W8A8').options;
-  expect(nothing).toEqual({ prefix: 'none', transform: 'none', ranges: 'minmax', rounding: 'nearest' });
-  expect(wayOf(rowOf('rotation'), 'W8A8').options).toEqual({ ...nothing, transform: 'rotation' });
-  expect(wayOf(rowOf('prefix'), 'W4A8').options).not.toHaveProperty('prefix');
-  expect(wayOf(rowOf('sum-rotation'), 'W8A8')).toEqual(wayOf(rowOf('fast'), 'W8A8'));
-  expect(wayOf(rowOf('sum-gptq'), 'W4A8')).toEqual(wayOf(rowOf('fast'), 'W4A8'));
+/** All steps of a row, those of its preset included. */
+function stepsOf(name: string, width: Width): Record<string, string | number> {
+  const { recipe, method, options } = wayOf(rowOf(name), width);
+  if (method !== 'fast' && method !== 'best') return expect.fail(`${name} is no preset`);
+  const { transform, ranges, rounding, tuning, learnedRounding } = presetPlan(method, recipeByName(recipe), {
+    outputNorms: false,
+  });
+  const learned = tuning > 0 ? learnedRounding : 0; // rounding is learned while tuning
+  const plan = { recipe, prefix: 'searched', transform, ranges, rounding, tuning, 'learned-rounding': learned };
+  return { ...plan, ...options };
+}
+
+const changes = (a: Record<string, unknown>, b: Record<string, unknown>): string[] =>
+  Object.keys(a).filter((step) => a[step] !== b[step]);
+
+test('an addition alone changes one step, for ranges beside the prefix that they need', () => {
+  for (const width of WIDTHS) {
+    const changed = (name: string) => changes(stepsOf('none', width), stepsOf(name, width));
+    expect(changed('prefix')).toEqual(['prefix']);
+    expect(changed('percentile')).toEqual(['prefix', 'ranges']);
+    for (const name of ['scales', 'rotation']) expect(changed(name)).toEqual(['transform']);
+    expect(changed('gptq')).toEqual(['rounding']);
+    expect(changed('tuning')).toEqual(['tuning']);
+    expect(changed('sites')).toEqual(['recipe']);
+  }
+});
+
+test('additions upon each other change one step each, and are the presets where those are reached', () => {
+  const sums = ['none', 'prefix', 'percentile', 'sum-sites', 'sum-rotation', 'sum-pairs'];
+  const order = {
+    W8A8: [...sums, 'sum-tuning', 'sum-learned-rounding'],
+    W4A8: [...sums, 'sum-gptq', 'sum-tuning', 'sum-learned-rounding'],
+  };
+  for (const width of WIDTHS)
+    for (const [i, name] of order[width].slice(1).entries())
+      expect([name, changes(stepsOf(order[width][i] as string, width), stepsOf(name, width))]).toEqual([
+        name,
+        [expect.any(String)],
+      ]);
+  expect(changes(stepsOf('sum-pairs', 'W8A8'), stepsOf('sum-gptq', 'W8A8'))).toEqual(['rounding']);
+  for (const [row, preset, width] of [
+    ['sum-pairs', 'fast', 'W8A8'],
+    ['sum-tuning', 'best', 'W8A8'],
+    ['sum-gptq', 'fast', 'W4A8'],
+    ['sum-learned-rounding', 'best', 'W4A8'],
+  ] as const)
+    expect(wayOf(rowOf(row), width)).toEqual(wayOf(rowOf(preset), width));
 });
 
 test('the command line understands what every row tells it', async () => {

@@ -56,7 +56,13 @@ export const ROW_GROUPS: readonly RowGroup[] = [
       { ...fast, name: 'scales', title: 'scales', options: { ...NOTHING, transform: 'scales' } },
       { ...fast, name: 'rotation', title: 'rotation', options: { ...NOTHING, transform: 'rotation' } },
       { ...fast, name: 'gptq', title: 'GPTQ', options: { ...NOTHING, rounding: 'gptq' } },
-      { name: 'tuning', title: 'tuning', recipes: STRICT, method: 'best', options: NOTHING },
+      {
+        name: 'tuning',
+        title: 'tuning',
+        recipes: STRICT,
+        method: 'best',
+        options: { ...NOTHING, 'learned-rounding': 0 },
+      },
       { name: 'sites', title: '16-bit sites', recipes: DEVICE, method: 'fast', options: NOTHING },
     ],
   },
@@ -78,7 +84,15 @@ export const ROW_GROUPS: readonly RowGroup[] = [
         title: '+ rotation',
         recipes: DEVICE,
         method: 'fast',
-        options: { W8A8: {}, W4A8: { rounding: 'nearest' } }, // the preset rounds 8 bits to the nearest
+        options: { transform: 'rotation', rounding: 'nearest' },
+      },
+      // From here on, what a preset does by itself is not said: such a row is the preset's.
+      {
+        name: 'sum-pairs',
+        title: '+ scales of queries and keys',
+        recipes: DEVICE,
+        method: 'fast',
+        options: { W8A8: {}, W4A8: { rounding: 'nearest' } },
       },
       {
         name: 'sum-gptq',
@@ -88,8 +102,22 @@ export const ROW_GROUPS: readonly RowGroup[] = [
         options: { W8A8: { rounding: 'gptq' }, W4A8: {} },
       },
       {
+        name: 'sum-tuning',
+        title: '+ tuning (W8A8: without GPTQ)',
+        recipes: DEVICE,
+        method: 'best',
+        options: { W8A8: {}, W4A8: { 'learned-rounding': 0 } },
+      },
+      {
+        name: 'sum-learned-rounding',
+        title: '+ learned rounding',
+        recipes: DEVICE,
+        method: 'best',
+        options: { W8A8: { 'learned-rounding': 16 }, W4A8: {} },
+      },
+      {
         name: 'sum-scales',
-        title: 'scales in place of the rotation',
+        title: 'fast, with scales in place of the rotation',
         recipes: DEVICE,
         method: 'fast',
         options: { transform: 'scales' },
@@ -108,6 +136,13 @@ export const ROW_GROUPS: readonly RowGroup[] = [
     rows: [
       { name: 'fast', title: 'fast', recipes: DEVICE, method: 'fast' },
       { name: 'best', title: 'best', recipes: DEVICE, method: 'best' },
+      {
+        name: 'budget',
+        title: 'fast, a tenth of the products with 16-bit activations (costs more on a device)',
+        recipes: DEVICE,
+        method: 'fast',
+        options: { budget: 0.1 },
+      },
     ],
   },
 ];

@@ -30,10 +30,12 @@ export function timeLeft(jobs: readonly ModelJobs[], now: () => number = () => p
   return {
     async run(asked, work) {
       const start = now();
-      const result = await work();
-      const kind = take(asked);
-      took.set(kind, [...(took.get(kind) ?? []), now() - start]);
-      return result;
+      try {
+        return await work();
+      } finally {
+        const kind = take(asked);
+        took.set(kind, [...(took.get(kind) ?? []), now() - start]);
+      }
     },
     skip: (asked) => void take(asked),
     state() {
