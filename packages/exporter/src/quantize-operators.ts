@@ -108,7 +108,34 @@ function stepsOf(graph: Graph): { steps: Step[]; weights: ReadonlyMap<string, No
     } else if (node.op === 'MatMul') steps.push({ kind: 'operator', node, data: [x], second, y });
     else steps.push({ kind: 'operator', node, data: node.inputs, y });
   }
-  return { steps, weights };
+  return { steps: withoutDoubles(steps, new Set(graph.outputs.map(({ name }) => name))), weights };
+}
+
+/**
+ * A mark that only another of the same width reads, with nothing but moves between, takes that one's grid: rounded once instead of
+ * twice. (ONNX Runtime joins such pairs by itself, but leaves the moves between on the old grid, and they become float operators.)
+ */
+function withoutDoubles(steps: readonly Step[], outputs: ReadonlySet<string>): Step[] {
+  /** The mark behind a value that nothing else reads; 'several' for all others that are read. */
+  const behind = new Map<string, Grid | 'several'>([...outputs].map((name) => [name, 'several']));
+  const reads = (name: string, reader: Grid | 'several'): void => {
+    const known = behind.get(name);
+    const same = known === undefined || (known !== 'several' && reader !== 'several' && sameGrid(known, reader));
+    behind.set(name, same ? reader : 'several');
+  };
+  const single = steps.toReversed().map((step): Step => {
+    const reader = behind.get(step.y) ?? 'several';
+    if (step.kind === 'mark') {
+      const grid = reader !== 'several' && reader.bits === step.grid.bits ? reader : step.grid;
+      reads(step.x, grid);
+      return { ...step, grid };
+    }
+    const inputs =
+      step.kind === 'move' ? step.data : [...step.data, ...(step.second === undefined ? [] : [step.second])];
+    for (const name of inputs) reads(name, step.kind === 'move' ? reader : 'several');
+    return step;
+  });
+  return single.reverse();
 }
 
 /** The grid of a QuantizeLinear or DequantizeLinear whose scale and zero point are constants. */
