@@ -13,10 +13,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { PRESETS, presetPlan } from '@mobilequant/calibration';
-import type { DecoderConfig } from '@mobilequant/core';
-import { recipeByName, recipeToJson } from '@mobilequant/quantizer';
-import { QUANTIZATION_FILE, readModel, readQuantized } from 'mobilequant';
+import { QUANTIZATION_FILE, readQuantized } from 'mobilequant';
 import { runChild } from './child.ts';
 import { circumstances, fileHash, modelHash } from './results/circumstances.ts';
 import { type Config, checkRows, pathOf, readConfig } from './results/config.ts';
@@ -24,7 +21,6 @@ import { jobsOf, type ModelJobs, type QuantizationJob, quantizeArguments } from 
 import { type Reference, resultsMarkdown } from './results/markdown.ts';
 import type { MeasureInput } from './results/measure.ts';
 import {
-  type Asked,
   type AskedMeasurement,
   type MeasurementRecord,
   type QuantizationRecord,
@@ -32,6 +28,7 @@ import {
   recordStore,
   type Subject,
 } from './results/record.ts';
+import { meaningOf } from './results/rows.ts';
 import { sourceFile } from './results/source-file.ts';
 import { type TimeLeft, timeLeft } from './results/time-left.ts';
 
@@ -69,7 +66,6 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
   const source = (data: string, every?: number) => sourceFile(pathOf(data, folders), join(work, 'texts'), every);
   const model = pathOf(entry.model, folders);
   const { hash, bytes } = await modelHash(model);
-  const { config: decoder } = await readModel(model);
   const { calibration } = entry;
   const files = {
     calibration: await source(calibration.data),
@@ -119,7 +115,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
     const { seconds, steps, sizes } = JSON.parse(stdout);
     const { prefix } = (await readQuantized(directory)).config;
     const result = { seconds, ...(steps && { steps }), peak, prefix, size: sizes.quantized };
-    await store.save({ kind: 'quantization', asked, subject, made, result });
+    await store.save({ kind: 'quantization', asked, subject, means: meaningOf(asked), made, result });
   }
 
   for (const asked of floats) {
@@ -128,7 +124,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
     else await measure(asked, subject);
   }
   for (const job of quantizations) {
-    const subject: Subject = { model: hash, bytes, calibration: calibrated, ...meant(job.asked, decoder) };
+    const subject: Subject = { model: hash, bytes, calibration: calibrated };
     const wanted = { kind: 'quantization', asked: job.asked, subject } as const;
     const missing: [AskedMeasurement, Subject][] = [];
     for (const asked of job.measurements) {
@@ -153,13 +149,6 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
     }
     if (!values.keep) await rm(directory, { recursive: true, force: true });
   }
-}
-
-/** What the names of a recipe and of a preset stand for: if that changes, it is another question. */
-function meant({ recipe: name, method }: Asked, decoder: DecoderConfig): Subject {
-  const recipe = recipeByName(name);
-  const preset = PRESETS.find((known) => known === method);
-  return { recipe: recipeToJson(recipe), ...(preset && { plan: presetPlan(preset, recipe, decoder) }) };
 }
 
 /** Says what is being done, then now and then how far that is, and how long all of it will take. */

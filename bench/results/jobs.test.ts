@@ -17,16 +17,20 @@ const entry: ModelEntry = {
 const config: Config = { models: [entry] };
 
 test('rows that ask for the same share one quantization and its measurements', () => {
-  const [jobs] = jobsOf(config, { only: ['sum-pairs', 'fast'] });
-  const ways = jobs?.quantizations.map(({ asked, measurements }) => [
+  const [jobs] = jobsOf(config, { only: ['sum-rotation', 'fast', 'none'] });
+  const forms = jobs?.quantizations.map(({ asked, measurements }) => [
     asked.recipe,
-    JSON.stringify(asked.options),
-    measurements.length,
+    Object.keys(asked.options).length,
+    measurements.map(({ form, text }) => `${form} ${text.name}`).join(),
   ]);
-  expect(ways).toEqual([
-    ['w8a8', '{}', 4], // two texts, simulated and in integers
-    ['w4a8', '{"rounding":"nearest"}', 2],
-    ['w4a8', '{}', 4],
+  const [simulated, both] = ['simulated one,simulated two', 'simulated one,simulated two,integer one,integer two'];
+  expect(forms).toEqual([
+    ['w8a8-strict', 4, simulated], // asked for in two groups
+    ['w4a8-strict', 4, simulated],
+    ['w8a8', expect.any(Number), simulated],
+    ['w4a8', expect.any(Number), simulated],
+    ['w8a8', 0, both],
+    ['w4a8', 0, both],
   ]);
   expect(jobs?.floats).toHaveLength(2);
 });
@@ -45,7 +49,14 @@ test('models and rows are chosen by the config, the command line, or both', () =
 });
 
 test('a row says more than the calibration does: each option is given once', () => {
-  const asked = { model: 'm', recipe: 'r', method: 'fast', options: { epochs: 7 }, calibration: entry.calibration };
+  const asked = {
+    model: 'm',
+    recipe: 'r',
+    method: 'fast',
+    meaning: '',
+    options: { epochs: 7 },
+    calibration: entry.calibration,
+  };
   expect(quantizeArguments(asked, { calibration: 'c.txt' }).join(' ')).toBe(
     '--recipe r --method fast --calibration c.txt --samples 4 --tokens 64 --epochs 7 --seed 5',
   );

@@ -1,7 +1,7 @@
 /** From a config to what is to be done: every quantization once, whichever rows ask for it, with all that is to be measured of it. */
 import type { Config, ModelEntry, TextEntry } from './config.ts';
-import { type Asked, type AskedMeasurement, canonical } from './record.ts';
-import { ROW_GROUPS, type Row, WIDTHS, type Width, wayOf } from './rows.ts';
+import { type Asked, type AskedMeasurement, canonical, hashOf } from './record.ts';
+import { meaningOf, ROW_GROUPS, type Row, WIDTHS, type Width, wayOf } from './rows.ts';
 
 export interface Selection {
   /** Names of rows; by default all that the config has. */
@@ -59,11 +59,10 @@ export const rowsOf = ({ rows }: ModelEntry): Row[] =>
 export const formsOf = ({ integer = [] }: ModelEntry, { name }: Row): readonly ('simulated' | 'integer')[] =>
   integer.includes(name) ? ['simulated', 'integer'] : ['simulated'];
 
-export const askedOf = ({ name, calibration }: ModelEntry, row: Row, width: Width): Asked => ({
-  model: name,
-  ...wayOf(row, width),
-  calibration,
-});
+export function askedOf({ name, calibration }: ModelEntry, row: Row, width: Width): Asked {
+  const way = wayOf(row, width);
+  return { model: name, ...way, meaning: hashOf(meaningOf(way)), calibration };
+}
 
 /** A model's texts with as many windows as are wanted. */
 export const textsOf = ({ texts }: ModelEntry, { windows }: Pick<Selection, 'windows'>): TextEntry[] =>

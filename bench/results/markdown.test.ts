@@ -61,12 +61,14 @@ const records: ResultRecord[] = [
 const written = (more: readonly ResultRecord[] = []) => resultsMarkdown(config, [...records, ...more]);
 
 test('a section a model: conditions in words, then tables of what was measured', () => {
-  expect(written().slice(written().indexOf('## '))).toMatchInlineSnapshot(`
+  const few = { models: [{ ...entry, rows: ['sites', 'fast'] }] };
+  const document = resultsMarkdown(few, [...records, measured('sites', 'W8A8', 'simulated')]);
+  expect(document.slice(document.indexOf('## '))).toMatchInlineSnapshot(`
     "## small
 
     A small one.
 
-    Calibrated on 4 × 64 tokens of \`valid.txt\`, the same for every row.
+    Calibrated on 4 × 64 tokens of \`valid.txt\`; learned from as many windows of it at random places, the same for every row.
 
     - **prose** (\`prose.txt\`): 2 windows of 11 tokens, 20 scored. Float, without a prefix: 30.
 
@@ -76,8 +78,8 @@ test('a section a model: conditions in words, then tables of what was measured',
 
     |  | recipe | perplexity | float | to float | to plain float | KL | equal | time | memory |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-    | **Additions one upon the other** |  |  |  |  |  |  |  |  |  |
-    | + scales of queries and keys | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
+    | **One addition alone, to min-max with the paper’s sites** |  |  |  |  |  |  |  |  |  |
+    | 16-bit sites | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | – | – |
     | **Presets** |  |  |  |  |  |  |  |  |  |
     | fast | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
 
@@ -106,6 +108,18 @@ test('nothing is said of models, halves and rows without a measurement', () => {
 test('of records that answer the same question the newest counts', () => {
   const again = measured('fast', 'W8A8', 'simulated');
   expect(written([{ ...again, result: { ...again.result, perplexity: 77.5 } }])).toContain('| 77.50 | 32 |');
+});
+
+test('a record of a recipe or a preset that has changed since does not answer', () => {
+  const [, ...others] = records;
+  const older = others.map((record) => {
+    if (record.kind === 'quantization') return { ...record, asked: { ...record.asked, meaning: 'older' } };
+    const { quantization } = record.asked;
+    return quantization
+      ? { ...record, asked: { ...record.asked, quantization: { ...quantization, meaning: 'older' } } }
+      : record;
+  });
+  expect(resultsMarkdown(config, [float, ...older])).not.toContain('| fast |');
 });
 
 test('another implementation stands beside the rows that do the same, with its conditions', () => {

@@ -113,7 +113,7 @@ function conditions(
   all: readonly ResultRecord[],
 ): string {
   const options = Object.entries(calibration.options ?? {}).map(([option, value]) => `${option} ${value}`);
-  const learned = calibration.learn ? `, learned from \`${sourceName(calibration.learn)}\`` : '';
+  const learned = `; learned from ${calibration.learn ? `\`${sourceName(calibration.learn)}\`` : 'as many windows of it at random places'}`;
   const more = options.length > 0 ? ` (${options.join(', ')})` : '';
   const floats = texts.flatMap((text) => {
     const result = records.measurement({ model: name, text, form: 'float' })?.result;

@@ -10,6 +10,7 @@ const record: QuantizationRecord = {
     model: 'a model',
     recipe: 'w8a8',
     method: 'fast',
+    meaning: 'f00',
     options: { prefix: 'none', ranges: 'minmax' },
     calibration: { data: 'text.txt', samples: 4, tokens: 64 },
   },
@@ -30,10 +31,11 @@ test('a name can be read, is that of a file, and changes with whatever was asked
   const others = [
     { ...record, asked: { ...asked, method: 'best' } },
     { ...record, asked: { ...asked, options: {} } },
+    { ...record, asked: { ...asked, meaning: 'f01' } },
     { ...record, asked: { ...asked, calibration: { ...asked.calibration, samples: 5 } } },
     { ...record, subject: { ...subject, model: 'abd' } },
   ];
-  expect(new Set([name, ...others.map(recordName)]).size).toBe(5);
+  expect(new Set([name, ...others.map(recordName)]).size).toBe(6);
   expect(recordName({ ...record, result: { ...record.result, seconds: 9 } } as typeof record)).toBe(name);
 });
 

@@ -12,6 +12,8 @@ import type { Way } from './rows.ts';
 /** A quantization, in the config's own words. */
 export interface Asked extends Way {
   readonly model: string;
+  /** A hash of what the names of the recipe and of the preset stand for: when that changes, older records do not answer. */
+  readonly meaning: string;
   readonly calibration: ModelEntry['calibration'];
 }
 
@@ -23,7 +25,7 @@ export interface AskedMeasurement {
   readonly form: 'float' | 'simulated' | 'integer';
 }
 
-/** What the words stood for: hashes of files, and the recipe. A change of one of them makes another record. */
+/** What the words stood for: hashes of files. A change of one of them makes another record. */
 export type Subject = Readonly<Record<string, unknown>>;
 
 /** Under what it was made. */
@@ -71,6 +73,8 @@ export interface QuantizationRecord {
   readonly kind: 'quantization';
   readonly asked: Asked;
   readonly subject: Subject;
+  /** What `asked.meaning` is the hash of, to be read. */
+  readonly means?: unknown;
   readonly made: Circumstances;
   readonly result: QuantizationResult;
 }
@@ -94,6 +98,10 @@ export function canonical(value: unknown): string {
   );
 }
 
+/** Twelve digits for a value, whatever the order of its fields. */
+export const hashOf = (value: unknown): string =>
+  createHash('sha256').update(canonical(value)).digest('hex').slice(0, 12);
+
 /** By what a record is found again: a readable name, and a hash of all that was asked and of what that stood for. */
 export function recordName({ kind, asked, subject }: Pick<ResultRecord, 'kind' | 'asked' | 'subject'>): string {
   const way = 'method' in asked ? asked : asked.quantization;
@@ -102,7 +110,7 @@ export function recordName({ kind, asked, subject }: Pick<ResultRecord, 'kind' |
     ...(way ? [way.recipe, way.method, ...Object.entries(way.options).map((option) => option.join('-'))] : []),
     ...('form' in asked ? [asked.text.name, asked.form] : []),
   ];
-  const hash = createHash('sha256').update(canonical({ kind, asked, subject })).digest('hex').slice(0, 12);
+  const hash = hashOf({ kind, asked, subject });
   return [...parts.map((part) => part.replaceAll(/[^\w+-]+/g, '_')), hash].join('.');
 }
 

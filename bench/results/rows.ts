@@ -3,6 +3,9 @@
  * those of the command line, and a row that asks for the same as another shares its measurements.
  */
 
+import { type Plan, PRESETS, presetPlan } from '@mobilequant/calibration';
+import { recipeByName, recipeToJson } from '@mobilequant/quantizer';
+
 /** The halves of the table: weights of 8 and of 4 bits. */
 export const WIDTHS = ['W8A8', 'W4A8'] as const;
 export type Width = (typeof WIDTHS)[number];
@@ -16,7 +19,7 @@ export interface Row {
   readonly title: string;
   readonly recipes: Readonly<Record<Width, string>>;
   readonly method: string;
-  readonly options?: QuantizeOptions | Readonly<Record<Width, QuantizeOptions>>;
+  readonly options?: QuantizeOptions;
 }
 
 export interface RowGroup {
@@ -34,7 +37,8 @@ const NOTHING = { prefix: 'none', transform: 'none', ranges: 'minmax', rounding:
 const without = (...steps: readonly (keyof typeof NOTHING)[]): QuantizeOptions =>
   Object.fromEntries(Object.entries(NOTHING).filter(([step]) => !steps.includes(step as keyof typeof NOTHING)));
 
-const fast = { method: 'fast', recipes: STRICT };
+const alone = { method: 'fast', recipes: STRICT };
+const sum = { method: 'fast', recipes: DEVICE };
 
 /** The methods of the paper, under recipes of one kind. */
 const ofThePaper = (prefix: string, recipes: Row['recipes']): Row[] => [
@@ -50,12 +54,12 @@ export const ROW_GROUPS: readonly RowGroup[] = [
   {
     title: 'One addition alone, to min-max with the paper’s sites',
     rows: [
-      { ...fast, name: 'none', title: 'none', options: NOTHING },
-      { ...fast, name: 'prefix', title: 'prefix', options: without('prefix') },
-      { ...fast, name: 'percentile', title: 'prefix, percentile ranges', options: without('prefix', 'ranges') },
-      { ...fast, name: 'scales', title: 'scales', options: { ...NOTHING, transform: 'scales' } },
-      { ...fast, name: 'rotation', title: 'rotation', options: { ...NOTHING, transform: 'rotation' } },
-      { ...fast, name: 'gptq', title: 'GPTQ', options: { ...NOTHING, rounding: 'gptq' } },
+      { ...alone, name: 'none', title: 'none', options: NOTHING },
+      { ...alone, name: 'prefix', title: 'prefix', options: without('prefix') },
+      { ...alone, name: 'percentile', title: 'prefix, percentile ranges', options: without('prefix', 'ranges') },
+      { ...alone, name: 'scales', title: 'scales', options: { ...NOTHING, transform: 'scales' } },
+      { ...alone, name: 'rotation', title: 'rotation', options: { ...NOTHING, transform: 'rotation' } },
+      { ...alone, name: 'gptq', title: 'GPTQ', options: { ...NOTHING, rounding: 'gptq' } },
       {
         name: 'tuning',
         title: 'tuning',
@@ -69,58 +73,37 @@ export const ROW_GROUPS: readonly RowGroup[] = [
   {
     title: 'Additions one upon the other',
     rows: [
-      { ...fast, name: 'none', title: 'none', options: NOTHING },
-      { ...fast, name: 'prefix', title: '+ prefix', options: without('prefix') },
-      { ...fast, name: 'percentile', title: '+ percentile ranges', options: without('prefix', 'ranges') },
+      { ...alone, name: 'none', title: 'none', options: NOTHING },
+      { ...alone, name: 'prefix', title: '+ prefix', options: without('prefix') },
+      { ...alone, name: 'percentile', title: '+ percentile ranges', options: without('prefix', 'ranges') },
+      { ...sum, name: 'sum-sites', title: '+ 16-bit sites', options: without('prefix', 'ranges') },
+      { ...sum, name: 'sum-rotation', title: '+ rotation', options: { transform: 'rotation', rounding: 'nearest' } },
       {
-        name: 'sum-sites',
-        title: '+ 16-bit sites',
-        recipes: DEVICE,
-        method: 'fast',
-        options: without('prefix', 'ranges'),
-      },
-      {
-        name: 'sum-rotation',
-        title: '+ rotation',
-        recipes: DEVICE,
-        method: 'fast',
-        options: { transform: 'rotation', rounding: 'nearest' },
-      },
-      // From here on, what a preset does by itself is not said: such a row is the preset's.
-      {
+        ...sum,
         name: 'sum-pairs',
         title: '+ scales of queries and keys',
-        recipes: DEVICE,
-        method: 'fast',
-        options: { W8A8: {}, W4A8: { rounding: 'nearest' } },
+        options: { transform: 'rotation+scales', rounding: 'nearest' },
       },
+      { ...sum, name: 'sum-gptq', title: '+ GPTQ', options: { transform: 'rotation+scales', rounding: 'gptq' } },
       {
-        name: 'sum-gptq',
-        title: '+ GPTQ',
-        recipes: DEVICE,
-        method: 'fast',
-        options: { W8A8: { rounding: 'gptq' }, W4A8: {} },
-      },
-      {
+        ...sum,
         name: 'sum-tuning',
-        title: '+ tuning (W8A8: without GPTQ)',
-        recipes: DEVICE,
+        title: '+ tuning',
         method: 'best',
-        options: { W8A8: {}, W4A8: { 'learned-rounding': 0 } },
+        options: { transform: 'rotation+scales', rounding: 'gptq', 'learned-rounding': 0 },
       },
       {
+        ...sum,
         name: 'sum-learned-rounding',
         title: '+ learned rounding',
-        recipes: DEVICE,
         method: 'best',
-        options: { W8A8: { 'learned-rounding': 16 }, W4A8: {} },
+        options: { transform: 'rotation+scales', rounding: 'gptq', 'learned-rounding': 16 },
       },
       {
+        ...sum,
         name: 'sum-scales',
-        title: 'fast, with scales in place of the rotation',
-        recipes: DEVICE,
-        method: 'fast',
-        options: { transform: 'scales' },
+        title: 'GPTQ, scales in place of the rotation',
+        options: { transform: 'scales', rounding: 'gptq' },
       },
     ],
   },
@@ -159,10 +142,25 @@ export interface Way {
   readonly options: QuantizeOptions;
 }
 
+/**
+ * Options that say what the preset does by itself are left out, so that a row which comes to a preset is that preset. (Presets are taken as for
+ * models whose residual stream can be rotated; for others rows that rotate say nothing.)
+ */
 export function wayOf({ recipes, method, options = {} }: Row, width: Width): Way {
-  const own = hasWidths(options) ? options[width] : options;
-  return { recipe: recipes[width], method, options: own };
+  const recipe = recipes[width];
+  const plan = planOf({ recipe, method });
+  const own: Readonly<Record<string, unknown>> = plan ? { ...plan, 'learned-rounding': plan.learnedRounding } : {};
+  const said = Object.entries(options).filter(([name, value]) => own[name] !== value);
+  return { recipe, method, options: Object.fromEntries(said) };
 }
 
-const hasWidths = (options: NonNullable<Row['options']>): options is Readonly<Record<Width, QuantizeOptions>> =>
-  WIDTHS.every((width) => typeof options[width] === 'object');
+/** What a way's names stand for now: the recipe, and where the method is a preset its plan. */
+export const meaningOf = (way: Pick<Way, 'recipe' | 'method'>): unknown => ({
+  recipe: recipeToJson(recipeByName(way.recipe)),
+  plan: planOf(way),
+});
+
+function planOf({ recipe, method }: Pick<Way, 'recipe' | 'method'>): Plan | undefined {
+  const preset = PRESETS.find((known) => known === method);
+  return preset && presetPlan(preset, recipeByName(recipe), { outputNorms: false });
+}
