@@ -111,13 +111,15 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
   const [plain, sandwiched] = [architecture('llama'), architecture('gemma3')];
   expect(presetPlan('fast', recipes.w8a8, plain)).toMatchObject({
     transform: 'rotation+scales',
-    rounding: 'nearest',
+    rounding: 'gptq',
     tuning: 0,
+    learnedRounding: 0,
   });
   expect(presetPlan('best', recipes.w4a8, plain)).toMatchObject({
     transform: 'rotation+scales',
     rounding: 'gptq',
     tuning: 160,
+    learnedRounding: 16,
   });
   expect(presetPlan('fast', recipes.w8a8, sandwiched)).toMatchObject({ transform: 'scales' });
 });

@@ -63,8 +63,9 @@ export const PRESETS = ['fast', 'best'] as const;
 export type Preset = (typeof PRESETS)[number];
 
 /**
- * What is best as far as measured: a rotation with scales for queries and keys, and feedback for weights of less than 8 bits; `best` tunes too. Models with norms behind
- * attention and MLP, whose residual stream cannot be rotated, get scales where weights have 8 bits.
+ * What is best as far as measured: a rotation with scales for queries and keys, and rounding with feedback; `best` tunes too, and learns
+ * the rounding of weights of less than 8 bits. Models with norms behind attention and MLP, whose residual stream cannot be rotated, get
+ * scales where weights have 8 bits.
  */
 export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick<DecoderConfig, 'outputNorms'>): Plan {
   const weights = resolveRecipe(recipe)('model.layers.0.mlp.w1.weight');
@@ -74,7 +75,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     transform: outputNorms && !coarse ? 'scales' : 'rotation+scales',
     ranges: 'rules',
     budget: 0,
-    rounding: coarse ? 'gptq' : 'nearest',
+    rounding: 'gptq',
     tuning: preset === 'fast' ? 0 : coarse ? 160 : 60,
     learnedRounding: coarse ? 16 : 0,
   };

@@ -11,7 +11,7 @@ import { describe, expect, test } from 'vitest';
 import { normal, random } from '../test/tiny-layer.ts';
 import type { SiteHistogram } from './collect-histograms.ts';
 import { histogramOf } from './histogram.ts';
-import { needsHistogram, rangeOf, rangeRulesOf, rangesBy } from './range-rules.ts';
+import { defaultRangeRules, needsHistogram, rangeOf, rangeRulesOf, rangesBy, ruleOf } from './range-rules.ts';
 
 const tensor = { kind: 'tensor' } as const;
 const a8: QuantizerSpec = { bits: 8, symmetric: false, granularity: tensor };
@@ -149,6 +149,10 @@ describe('rules of a recipe', () => {
     });
     const own = rangesBy(histograms, recipes.w8a8).get(`${layer}.mlp.w1.output`);
     expect(own).toEqual(rangeOf(histogram, percentile(99.999), a8));
+    expect(ruleOf('model.layers.3.self_attn.qk_bmm.input2', a8, defaultRangeRules)).toEqual(percentile(99.995));
+    expect(ruleOf('model.layers.3.self_attn.qk_bmm.input', { ...a8, bits: 16 }, defaultRangeRules)).toEqual({
+      kind: 'minmax',
+    });
   });
 
   test('are decided by the last that matches', () => {

@@ -19,10 +19,16 @@ import type { Histograms } from './collect-histograms.ts';
 import { binEdge, type Histogram } from './histogram.ts';
 import { roundingError } from './rounding-error.ts';
 
-/** Of recipes with `exact` conventions: up to 8 bits a few outliers are given up, and above that there are levels enough for them. */
+/**
+ * Of recipes with `exact` conventions: up to 8 bits a few outliers are given up, of keys a few more, and above that there are levels
+ * enough for them. Chosen by the divergence of the logits of a 135M llama on held-out calibration text.
+ */
 export const defaultRangeRules: readonly SiteRangeRule[] = [
   { site: '*', range: { kind: 'minmax' } },
   { site: '*', maxBits: 8, range: { kind: 'percentile', percent: 99.999 } },
+  ...['self_attn.k_proj.output', 'self_attn.k_norm.output', 'self_attn.qk_bmm.input2'].map(
+    (keys): SiteRangeRule => ({ site: `*.${keys}`, maxBits: 8, range: { kind: 'percentile', percent: 99.995 } }),
+  ),
 ];
 
 /** A recipe's range rules behind the custom of its conventions: the default ones, or the reference's minima and maxima. */
