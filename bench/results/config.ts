@@ -40,6 +40,8 @@ export interface ModelEntry {
   readonly texts: readonly TextEntry[];
   /** Names of rows; by default all. */
   readonly rows?: readonly string[];
+  /** Rows that need not be known so well: windows of each text at most, for those. */
+  readonly fewer?: { readonly windows: number; readonly rows: readonly string[] };
   /** Rows that are measured in integers too. */
   readonly integer?: readonly string[];
   /** A file beside the config: another implementation's numbers under these conditions. */
@@ -71,8 +73,8 @@ export async function readConfig(path: string): Promise<Config> {
 export function checkConfig(config: Config, where: string): Config {
   if (!Array.isArray(config.models) || config.models.length === 0)
     throw new ConfigError(where, 'models', 'none', 'List at least one in "models".');
-  for (const { name, rows = [], integer = [], texts } of config.models) {
-    checkRows([...rows, ...integer], `${where}, ${name}`);
+  for (const { name, rows = [], integer = [], fewer, texts } of config.models) {
+    checkRows([...rows, ...integer, ...(fewer?.rows ?? [])], `${where}, ${name}`);
     if (!texts?.length) throw new ConfigError(`${where}, ${name}`, 'texts', 'none', 'List at least one in "texts".');
   }
   const names = config.models.map(({ name }) => name);

@@ -23,7 +23,7 @@ test('rows that ask for the same share one quantization and its measurements', (
     Object.keys(asked.options).length,
     measurements.map(({ form, text }) => `${form} ${text.name}`).join(),
   ]);
-  const [simulated, both] = ['simulated one,simulated two', 'simulated one,simulated two,integer one,integer two'];
+  const [simulated, both] = ['simulated one,simulated two', 'simulated one,integer one,simulated two,integer two'];
   expect(forms).toEqual([
     ['w8a8-strict', 4, simulated], // asked for in two groups
     ['w4a8-strict', 4, simulated],
@@ -39,6 +39,20 @@ test('windows can be limited, never widened', () => {
   const [jobs] = jobsOf(config, { only: ['fast'], windows: 20 });
   expect(jobs?.floats.map(({ text }) => text.windows)).toEqual([20, 8]);
   expect(jobsOf(config)[0]?.floats.map(({ text }) => text.windows)).toEqual([undefined, 8]);
+});
+
+test('rows that need not be known so well have fewer windows, and the float model is measured on those too', () => {
+  const [jobs] = jobsOf({ models: [{ ...entry, fewer: { windows: 4, rows: ['none'] } }] }, { only: ['none', 'fast'] });
+  const windowsOf = (recipe: string) =>
+    jobs?.quantizations
+      .find(({ asked }) => asked.recipe === recipe)
+      ?.measurements.filter(({ form }) => form === 'simulated')
+      .map(({ text }) => text.windows);
+  expect([windowsOf('w8a8-strict'), windowsOf('w8a8')]).toEqual([
+    [4, 4],
+    [undefined, 8],
+  ]);
+  expect(jobs?.floats.map(({ text }) => text.windows)).toEqual([undefined, 8, 4, 4]);
 });
 
 test('models and rows are chosen by the config, the command line, or both', () => {

@@ -28,26 +28,32 @@ export function jobsOf(config: Config, { only, models, ...selection }: Selection
   return config.models
     .filter(({ name }) => !models || models.includes(name))
     .map((entry) => {
-      const texts = textsOf(entry, selection);
+      const floats = new Map<string, AskedMeasurement>();
+      const addFloat = (text: TextEntry): void => {
+        const asked: AskedMeasurement = { model: entry.name, text, form: 'float' };
+        floats.set(canonical(asked), asked);
+      };
+      textsOf(entry, selection).forEach(addFloat);
       const jobs = new Map<string, { readonly asked: Asked; readonly measurements: Map<string, AskedMeasurement> }>();
       for (const row of rowsOf(entry)) {
         if (only && !only.includes(row.name)) continue;
         for (const width of WIDTHS) {
           const asked = askedOf(entry, row, width);
           const { measurements } = getOrSet(jobs, canonical(asked), { asked, measurements: new Map() });
-          for (const form of formsOf(entry, row))
-            for (const text of texts) {
+          for (const text of textsOf(entry, selection, row)) {
+            addFloat(text);
+            for (const form of formsOf(entry, row)) {
               const measurement: AskedMeasurement = { model: entry.name, quantization: asked, text, form };
               measurements.set(canonical(measurement), measurement);
             }
+          }
         }
       }
       const quantizations = [...jobs.values()].map(({ asked, measurements }) => ({
         asked,
         measurements: [...measurements.values()],
       }));
-      const floats = texts.map((text): AskedMeasurement => ({ model: entry.name, text, form: 'float' }));
-      return { entry, floats, quantizations };
+      return { entry, floats: [...floats.values()], quantizations };
     });
 }
 
@@ -64,11 +70,18 @@ export function askedOf({ name, calibration }: ModelEntry, row: Row, width: Widt
   return { model: name, ...way, meaning: hashOf(meaningOf(way)), calibration };
 }
 
-/** A model's texts with as many windows as are wanted. */
-export const textsOf = ({ texts }: ModelEntry, { windows }: Pick<Selection, 'windows'>): TextEntry[] =>
-  texts.map((text) =>
-    windows === undefined ? text : { ...text, windows: Math.min(windows, text.windows ?? windows) },
-  );
+/** A model's texts with as many windows as are wanted: for a row, or for those that are to be known well. */
+export function textsOf(
+  { texts, fewer }: ModelEntry,
+  { windows: selected }: Pick<Selection, 'windows'>,
+  row?: Row,
+): TextEntry[] {
+  const forRow = row && fewer?.rows.includes(row.name) ? fewer.windows : undefined;
+  return texts.map((text) => {
+    const limits = [selected, forRow, text.windows].filter((limit) => limit !== undefined);
+    return limits.length > 0 ? { ...text, windows: Math.min(...limits) } : text;
+  });
+}
 
 function getOrSet<V>(map: Map<string, V>, key: string, otherwise: V): V {
   const found = map.get(key) ?? otherwise;

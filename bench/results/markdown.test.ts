@@ -76,18 +76,18 @@ test('a section a model: conditions in words, then tables of what was measured',
 
     ### W8A8, prose
 
-    |  | recipe | perplexity | float | to float | to plain float | KL | equal | time | memory |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-    | **One addition alone, to min-max with the paper’s sites** |  |  |  |  |  |  |  |  |  |
-    | 16-bit sites | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | – | – |
-    | **Presets** |  |  |  |  |  |  |  |  |  |
-    | fast | w8a8 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
+    |  | recipe | windows | perplexity | float | to float | to plain float | KL | equal | time | memory |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+    | **One addition alone, to min-max with the paper’s sites** |  |  |  |  |  |  |  |  |  |  |
+    | 16-bit sites | w8a8 | 2 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | – | – |
+    | **Presets** |  |  |  |  |  |  |  |  |  |  |
+    | fast | w8a8 | 2 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
 
     ### In integers
 
-    |  | recipe | text | simulated | integer to simulated | integer | float | to float | to plain float | KL | equal |
+    |  | recipe | simulated | integer to simulated | windows | perplexity | float | to float | to plain float | KL | equal |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-    | fast | w8a8 | prose | 33 | +0.00 % | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % |
+    | fast, prose | w8a8 | 33 | +0.00 % | 2 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % |
 
     ### Time of each step
 

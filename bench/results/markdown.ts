@@ -44,6 +44,13 @@ class Records {
     return record?.kind === 'quantization' ? record : undefined;
   }
 
+  /** A quantized model's measurement, and its cells beside the float model on the same windows. */
+  loss(asked: AskedMeasurement) {
+    const record = this.measurement(asked);
+    const plain = this.measurement({ model: asked.model, text: asked.text, form: 'float' });
+    return record && { result: record.result, cells: lossCells(record, plain) };
+  }
+
   measurement(asked: AskedMeasurement): MeasurementRecord | undefined {
     const record = this.#found.get(canonical(['measurement', asked]));
     return record?.kind === 'measurement' ? record : undefined;
@@ -92,14 +99,14 @@ function modelSection(
   const measured = texts.flatMap((text) => records.measurement({ model: entry.name, text, form: 'float' }) ?? []);
   if (quantized.length + measured.length === 0) return [];
   const tables = WIDTHS.flatMap((width) =>
-    texts.flatMap((text, i) => widthTable(entry, records, { width, text, costs: i === 0 })),
+    entry.texts.flatMap((_, index) => widthTable(entry, records, selection, { width, index })),
   );
   const reference = references.get(entry.reference ?? '');
   return [
     `## ${entry.name}`,
     conditions(entry, texts, records, [...quantized, ...measured]),
     ...tables,
-    ...integerTable(entry, texts, records),
+    ...integerTable(entry, records, selection),
     ...stepsTable(entry, records),
     ...(reference ? referenceTable(entry, texts[0] as TextEntry, records, reference) : []),
   ];
@@ -143,41 +150,48 @@ const sourceName = (source: string): string => source.replace(/^\$\w+\//, '');
 const ordinal = (n: number): string =>
   `${n}${n % 10 === 2 && n !== 12 ? 'nd' : n % 10 === 3 && n !== 13 ? 'rd' : 'th'}`;
 
-/** All rows of one half on one text; with what they cost where that is wanted. */
+/** All rows of one half on one text; with what they cost beside the first. */
 function widthTable(
   entry: ModelEntry,
   records: Records,
-  { width, text, costs }: { readonly width: Width; readonly text: TextEntry; readonly costs: boolean },
+  selection: Pick<Selection, 'windows'>,
+  { width, index }: { readonly width: Width; readonly index: number },
 ): string[] {
   const own = new Set(rowsOf(entry));
-  const plain = records.measurement({ model: entry.name, text, form: 'float' });
-  const rows = ROW_GROUPS.flatMap(({ title, rows }) => {
-    const measured = rows
-      .filter((row) => own.has(row))
-      .flatMap((row) => {
-        const asked = askedOf(entry, row, width);
-        const found = records.measurement({ model: entry.name, quantization: asked, text, form: 'simulated' });
-        if (!found) return [];
-        const cost = costs ? costCells(records.quantization(asked)) : [];
-        return { name: row.title, cells: [asked.recipe, ...lossCells(found, plain), ...cost] };
-      });
-    return measured.length > 0 ? [{ name: `**${title}**`, cells: Array(LOSS.length + 3).fill('') }, ...measured] : [];
-  });
-  if (rows.length === 0) return [];
+  const costs = index === 0;
   const columns = ['recipe', ...LOSS, ...(costs ? ['time', 'memory'] : [])];
-  return [`### ${width}, ${text.name}`, markdownTable({ columns, rows })];
+  const rows = ROW_GROUPS.flatMap(({ title, rows }) => {
+    const measured = rows.flatMap((row) => {
+      const text = textsOf(entry, selection, row)[index];
+      if (!text || !own.has(row)) return [];
+      const quantization = askedOf(entry, row, width);
+      const found = records.loss({ model: entry.name, quantization, text, form: 'simulated' });
+      if (!found) return [];
+      const cost = costs ? costCells(records.quantization(quantization)) : [];
+      return { name: row.title, cells: [quantization.recipe, ...found.cells, ...cost] };
+    });
+    return measured.length > 0 ? [{ name: `**${title}**`, cells: columns.map(() => '') }, ...measured] : [];
+  });
+  return rows.length > 0 ? [`### ${width}, ${entry.texts[index]?.name}`, markdownTable({ columns, rows })] : [];
 }
 
-const LOSS = ['perplexity', 'float', 'to float', 'to plain float', 'KL', 'equal'];
+const LOSS = ['windows', 'perplexity', 'float', 'to float', 'to plain float', 'KL', 'equal'];
 
-const lossCells = ({ result }: MeasurementRecord, plain: MeasurementRecord | undefined) => [
-  result.perplexity,
-  result.float,
-  result.logRatio === undefined ? undefined : percent(result.logRatio, result.standardError),
-  plain && percentOf(ratioTo(plain, result)),
-  result.divergence,
-  result.agreement === undefined ? undefined : `${(100 * result.agreement).toFixed(1)} %`,
-];
+function lossCells(
+  { result }: MeasurementRecord,
+  plain: MeasurementRecord | undefined,
+): Table['rows'][number]['cells'] {
+  const { windows, perplexity, float, logRatio, standardError, divergence, agreement } = result;
+  return [
+    windows,
+    perplexity,
+    float,
+    logRatio === undefined ? undefined : percent(logRatio, standardError),
+    plain && percentOf(ratioTo(plain, result)),
+    divergence,
+    agreement === undefined ? undefined : `${(100 * agreement).toFixed(1)} %`,
+  ];
+}
 
 /** Of a result to another one on the same windows. */
 const ratioTo = (other: MeasurementRecord, { losses, tokens }: MeasurementRecord['result']): LogRatio => {
@@ -208,24 +222,24 @@ export function percent(logRatio: number, standardError?: number): string {
 }
 
 /** The rows that were measured in integers, beside what they are simulated. */
-function integerTable(entry: ModelEntry, texts: readonly TextEntry[], records: Records): string[] {
+function integerTable(entry: ModelEntry, records: Records, selection: Pick<Selection, 'windows'>): string[] {
   const rows = rowsOf(entry)
     .filter((row) => formsOf(entry, row).includes('integer'))
     .flatMap((row) =>
       WIDTHS.flatMap((width) =>
-        texts.flatMap((text) => {
+        textsOf(entry, selection, row).flatMap((text) => {
           const asked = { model: entry.name, quantization: askedOf(entry, row, width), text };
-          const simulated = records.measurement({ ...asked, form: 'simulated' });
-          const integer = records.measurement({ ...asked, form: 'integer' });
-          if (!integer) return [];
-          const apart = simulated && percent(Math.log(integer.result.perplexity / simulated.result.perplexity));
-          const cells = [asked.quantization.recipe, text.name, simulated?.result.perplexity, apart];
-          const plain = records.measurement({ model: entry.name, text, form: 'float' });
-          return { name: row.title, cells: [...cells, ...lossCells(integer, plain)] };
+          const simulated = records.loss({ ...asked, form: 'simulated' });
+          const integer = records.loss({ ...asked, form: 'integer' });
+          if (!integer || !simulated) return [];
+          const apart = percent(Math.log(integer.result.perplexity / simulated.result.perplexity));
+          const name = `${row.title}, ${text.name}`;
+          const cells = [asked.quantization.recipe, simulated.result.perplexity, apart, ...integer.cells];
+          return { name, cells };
         }),
       ),
     );
-  const columns = ['recipe', 'text', 'simulated', 'integer to simulated', 'integer', ...LOSS.slice(1)];
+  const columns = ['recipe', 'simulated', 'integer to simulated', ...LOSS];
   return rows.length > 0 ? ['### In integers', markdownTable({ columns, rows })] : [];
 }
 
