@@ -13,6 +13,7 @@ import { type Encoding, fakeQuantize, quantize, type Range, splitSite } from '@m
 import { checkedTokens, contextNames, DecoderAssembly, presentName } from './decoder-assembly.ts';
 import { encodingOfGrid, type Grid, integerType } from './device-grid.ts';
 import { deviceTap } from './device-tap.ts';
+import { multiplyInstead } from './divisions.ts';
 import { ExportError } from './errors.ts';
 import { foldBiases } from './fold-biases.ts';
 import { quantizeOperators } from './quantize-operators.ts';
@@ -93,7 +94,7 @@ export async function exportQnnPrefill(quantized: QuantizedModel, options: QnnOp
       ),
     ],
   );
-  const form = foldBiases(selectColumns(standardOperators(traced)));
+  const form = multiplyInstead(foldBiases(selectColumns(standardOperators(traced))));
   const graph = await quantizeOperators(prune(form), {
     grids: new Map(positional.map(({ name, grid }) => [name, grid])),
     masks: new Set(contexts.map(({ names }) => names.mask)),

@@ -27,7 +27,7 @@ import {
   type ValueInfo,
   valuesOf,
 } from '@mobilequant/graph';
-import { quantize, type Range } from '@mobilequant/quantizer';
+import { fakeQuantize, quantize, type Range } from '@mobilequant/quantizer';
 import { encodingOfGrid, type Grid, gridOfRange, integerType, rangeOfGrid, sameGrid, widened } from './device-grid.ts';
 import { ExportError } from './errors.ts';
 
@@ -259,27 +259,36 @@ function rangeOfOperator({ op, inputs }: Node, ranges: readonly Range[], { masks
 
 // ── Backwards: in which grids each value is read ─────────────────────────────────────────────────────────────────────────────
 
-type Needs = ReadonlyMap<string, readonly Grid[]>;
+/** Grids that a value is rounded to one after the other: that of a site, then a wider one for the operator that reads it. */
+type Path = readonly Grid[];
+
+type Needs = ReadonlyMap<string, readonly Path[]>;
+
+const samePath = (a: Path, b: Path): boolean =>
+  a.length === b.length && a.every((grid, i) => sameGrid(grid, b[i] as Grid));
+
+/** A value on a grid of its own, read in the width of an operator. */
+const pathTo = (bits: 8 | 16, grid: Grid): Path => (bits === grid.bits ? [grid] : [grid, widened(grid)]);
+
+/** What a mark asks for so that what is read behind it is there. */
+const throughMark = (grid: Grid, path: Path): Path => (sameGrid(grid, path[0] as Grid) ? path : [grid, ...path]);
 
 function needsOf(graph: Graph, steps: readonly Step[], grids: ReadonlyMap<string, Grid>): Needs {
-  const needs = new Map<string, Grid[]>();
-  const need = (name: string, grid: Grid): void => {
+  const needs = new Map<string, Path[]>();
+  const need = (name: string, path: Path): void => {
     const known = needs.get(name) ?? [];
-    if (!known.some((other) => sameGrid(other, grid))) needs.set(name, [...known, grid]);
+    if (!known.some((other) => samePath(other, path))) needs.set(name, [...known, path]);
   };
-  for (const { name } of graph.outputs) need(name, grids.get(name) as Grid);
+  for (const { name } of graph.outputs) need(name, [grids.get(name) as Grid]);
   for (const step of steps.toReversed()) {
-    if (!needs.has(step.y)) continue; // nobody reads it
-    if (step.kind === 'mark') need(step.x, step.grid);
-    else if (step.kind === 'move')
-      for (const grid of needs.get(step.y) as Grid[]) for (const name of step.data) need(name, grid);
+    const paths = needs.get(step.y);
+    if (!paths) continue; // nobody reads it
+    if (step.kind === 'mark') for (const path of paths) need(step.x, throughMark(step.grid, path));
+    else if (step.kind === 'move') for (const path of paths) for (const name of step.data) need(name, path);
     else {
       const { bits } = grids.get(step.y) as Grid;
-      for (const name of step.data) {
-        const grid = grids.get(name) as Grid;
-        need(name, bits === 16 ? widened(grid) : grid);
-      }
-      if (step.second !== undefined) need(step.second, checkedSecond(step.second, grids.get(step.second)));
+      for (const name of step.data) need(name, pathTo(bits, grids.get(name) as Grid));
+      if (step.second !== undefined) need(step.second, [checkedSecond(step.second, grids.get(step.second))]);
     }
   }
   return needs;
@@ -304,7 +313,7 @@ interface Held {
   readonly real: string;
   readonly scale: string;
   readonly zeroPoint: string;
-  readonly grid: Grid;
+  readonly path: Path;
 }
 
 function write(
@@ -319,10 +328,11 @@ function write(
   const initializers = new Map<string, Initializer>();
   const values = new Map<string, TensorType>();
   const held = new Map<string, Held[]>();
+  const names = new Set<string>();
   const read = new Set<string>();
-  const marks = new Map<string, { y: string; grid: Grid }[]>();
-  for (const step of steps)
-    if (step.kind === 'mark') marks.set(step.x, [...(marks.get(step.x) ?? []), { y: step.y, grid: step.grid }]);
+  const sites = new Map(
+    steps.flatMap((step) => (step.kind === 'mark' ? [[`${step.x} ${keyOf(step.grid)}`, step.y]] : [])),
+  );
 
   const node = (op: string, inputs: readonly string[], output: string, attributes: Node['attributes'] = {}): string => {
     nodes.push({ op, domain: '', inputs, outputs: [output], attributes });
@@ -332,119 +342,116 @@ function write(
     initializers.set(made.name, made);
     return made.name;
   };
+  const given = (name: string): string => constant(graph.initializers.get(name) as Initializer);
   const typed = (name: string, value: string, type: 'float32' | 'uint8' | 'uint16'): string => {
     const known = types.get(value);
     if (known) values.set(name, { type, shape: known.shape });
     return name;
   };
-  /** A name for a value on a grid: that of the site that asks for it, if one does. */
-  const nameOf = (value: string, grid: Grid): string => {
-    const site = marks.get(value)?.find((mark) => sameGrid(mark.grid, grid))?.y;
-    if (site !== undefined) return site;
-    const others = (held.get(value) ?? []).filter((other) => other.grid.bits === grid.bits).length;
-    return `${value}.u${grid.bits}${others > 0 ? `.${others}` : ''}`;
+  /** A name for a value on its way: that of the site that rounds it so, if one does. */
+  const nameOf = (value: string, path: Path): string => {
+    const grid = path.at(-1) as Grid;
+    const site = path.length === 1 ? sites.get(`${value} ${keyOf(grid)}`) : undefined;
+    let name = site ?? `${value}.u${grid.bits}`;
+    for (let i = 1; names.has(name); i++) name = `${value}.u${grid.bits}.${i}`;
+    names.add(name);
+    return name;
   };
   const hold = (value: string, own: Held): Held => {
     held.set(value, [...(held.get(value) ?? []), own]);
     return own;
   };
-  const scalesOf = (name: string, grid: Grid): Pick<Held, 'scale' | 'zeroPoint' | 'grid'> => ({
+  const scalesOf = (name: string, grid: Grid): Pick<Held, 'scale' | 'zeroPoint'> => ({
     scale: constant(initializer(`${name}_scale`, 'float32', [], [Math.fround(grid.scale)])),
     zeroPoint: constant(initializer(`${name}_zero_point`, integerType(grid), [], [grid.zeroPoint])),
-    grid,
   });
-  /** A real value rounded to a grid. */
-  const quantized = (value: string, real: string, grid: Grid): Held => {
-    const name = nameOf(value, grid);
-    const own = { ...scalesOf(name, grid), integers: `${name}_quantized`, real: name };
+  /** A real value rounded to the last grid of a path. */
+  const quantized = (value: string, real: string, path: Path): Held => {
+    const grid = path.at(-1) as Grid;
+    const name = nameOf(value, path);
+    const own = { ...scalesOf(name, grid), integers: `${name}_quantized`, real: name, path };
     node('QuantizeLinear', [real, own.scale, own.zeroPoint], typed(own.integers, value, integerType(grid)));
     return hold(value, own);
   };
-  const on = (value: string, grid: Grid): Held => {
-    const found = held.get(value)?.find((own) => sameGrid(own.grid, grid));
+  const on = (value: string, path: Path): Held => {
+    const known = held.get(value);
+    const found = known?.find((own) => samePath(own.path, path));
     if (found) return found;
     const whole = graph.initializers.get(value);
-    if (whole) return stored(whole, grid);
+    if (whole) return stored(whole, path);
     const weight = weights.get(value);
-    if (weight && sameGrid(gridOfNode(graph, weight), grid)) return taken(value, weight, grid);
-    if (weight) throw new ExportError(value, `${grid.bits} bits`, 'another width', 'Change its bits in the recipe.');
-    throw new Error(`quantizeOperators: expected '${value}' on a grid of ${grid.bits} bits, got none.`);
+    if (weight) return taken(value, weight, path);
+    const before = path.length > 1 ? on(value, path.slice(0, -1)) : known?.[0];
+    if (!before) throw new Error(`quantizeOperators: expected '${value}' on a grid, got none.`);
+    return quantized(value, real(value, before.path), path);
   };
-  const real = (value: string, grid: Grid): string => {
-    const { integers, real, scale, zeroPoint } = on(value, grid);
-    if (!read.has(real)) {
-      read.add(real);
-      node('DequantizeLinear', [integers, scale, zeroPoint], typed(real, value, 'float32'));
-    }
+  const real = (value: string, path: Path): string => {
+    const { integers, real, scale, zeroPoint } = on(value, path);
+    if (!read.has(real)) node('DequantizeLinear', [integers, scale, zeroPoint], typed(real, value, 'float32'));
+    read.add(real);
     return real;
   };
   /** A float constant as integers, made when they are written. */
-  const stored = (whole: Initializer, grid: Grid): Held => {
-    const name = nameOf(whole.name, grid);
-    const own = { ...scalesOf(name, grid), integers: `${name}_quantized`, real: name };
-    const data = async () =>
-      bytes(quantize(typedArrayOf('float32', await dataOf(whole)) as Float32Array, encodingOfGrid(grid)));
+  const stored = (whole: Initializer, path: Path): Held => {
+    const grid = path.at(-1) as Grid;
+    const name = nameOf(whole.name, path);
+    const own = { ...scalesOf(name, grid), integers: `${name}_quantized`, real: name, path };
+    const data = async () => {
+      const float = typedArrayOf('float32', await dataOf(whole)) as Float32Array;
+      const before = path.slice(0, -1).reduce((x, step) => fakeQuantize(x, encodingOfGrid(step)), float);
+      return bytes(quantize(before, encodingOfGrid(grid)));
+    };
     constant({ name: own.integers, type: integerType(grid), shape: whole.shape, data });
     return hold(whole.name, own);
   };
   /** A quantized constant as it is. */
-  const taken = (value: string, weight: Node, grid: Grid): Held => {
-    const [integers, scale, zeroPoint] = weight.inputs.map((name) =>
-      constant(graph.initializers.get(name) as Initializer),
-    );
-    return hold(value, { integers, scale, zeroPoint, real: value, grid } as Held);
+  const taken = (value: string, weight: Node, path: Path): Held => {
+    const [integers, scale, zeroPoint] = weight.inputs.map(given) as [string, string, string];
+    if (path.length === 1) return hold(value, { integers, scale, zeroPoint, real: value, path });
+    throw new ExportError(value, '16 bits', '8', 'Change its bits in the recipe.');
   };
+  /** Puts a value on all grids in which it will be read, right where it is made. */
   const converted = (value: string): void => {
-    for (const grid of needs.get(value) ?? []) {
-      const known = held.get(value) ?? [];
-      if (!known.some((own) => sameGrid(own.grid, grid))) quantized(value, real(value, (known[0] as Held).grid), grid);
-    }
+    for (const path of needs.get(value) ?? []) on(value, path);
   };
 
   for (const { name } of graph.inputs) {
     const grid = grids.get(name) as Grid;
-    hold(name, { ...scalesOf(name, grid), integers: name, real: `${name}.real`, grid });
+    hold(name, { ...scalesOf(name, grid), integers: name, real: `${name}.real`, path: [grid] });
     converted(name);
   }
   for (const step of steps) {
-    if (!needs.has(step.y)) continue;
+    const paths = needs.get(step.y);
+    if (!paths) continue;
     if (step.kind === 'mark') {
-      hold(step.y, on(step.x, step.grid));
-      converted(step.y);
+      for (const path of paths) hold(step.y, { ...on(step.x, throughMark(step.grid, path)), path });
     } else if (step.kind === 'move') {
-      for (const grid of needs.get(step.y) as Grid[]) {
-        const inputs = step.node.inputs.map((name) => (step.data.includes(name) ? real(name, grid) : name));
-        const own = on(step.data[0] as string, grid);
-        const name = nameOf(step.y, grid);
-        node(step.node.op, inputs, typed(`${name}_moved`, step.y, 'float32'), step.node.attributes);
-        const integers = typed(`${name}_quantized`, step.y, integerType(grid));
-        node('QuantizeLinear', [`${name}_moved`, own.scale, own.zeroPoint], integers);
-        hold(step.y, { ...own, integers, real: name });
-        for (const input of step.node.inputs) {
-          const list = step.data.includes(input) ? undefined : graph.initializers.get(input);
-          if (list) constant(list);
-        }
+      for (const input of step.node.inputs) if (!step.data.includes(input)) given(input);
+      for (const path of paths) {
+        const inputs = step.node.inputs.map((name) => (step.data.includes(name) ? real(name, path) : name));
+        const own = on(step.data[0] as string, path);
+        const name = nameOf(step.y, path);
+        const moved = node(step.node.op, inputs, typed(`${name}_moved`, step.y, 'float32'), step.node.attributes);
+        const integers = typed(`${name}_quantized`, step.y, integerType(path.at(-1) as Grid));
+        node('QuantizeLinear', [moved, own.scale, own.zeroPoint], integers);
+        hold(step.y, { ...own, integers, real: name, path });
       }
     } else {
       const grid = grids.get(step.y) as Grid;
-      const operands = new Map(
-        step.data.map((name): [string, string] => {
-          const own = grids.get(name) as Grid;
-          return [name, real(name, grid.bits === 16 ? widened(own) : own)];
-        }),
-      );
-      if (step.second !== undefined) operands.set(step.second, real(step.second, grids.get(step.second) as Grid));
+      const operands = new Map(step.data.map((name) => [name, real(name, pathTo(grid.bits, grids.get(name) as Grid))]));
+      if (step.second !== undefined) operands.set(step.second, real(step.second, [grids.get(step.second) as Grid]));
       const inputs = step.node.inputs.map((name) => operands.get(name) ?? name);
-      if (step.node.op === 'Gemm') {
-        const weight = weights.get(inputs[1] as string) as Node;
-        if (!read.has(inputs[1] as string)) nodes.push(weight);
-        read.add(inputs[1] as string);
-        for (const name of weight.inputs) constant(graph.initializers.get(name) as Initializer);
-        const [x] = step.data as [string];
-        if (inputs[2]) inputs[2] = bias(inputs[2], weight, widenedTo(grid.bits, grids.get(x) as Grid));
+      const [x = '', matrix = '', added] = step.node.inputs;
+      const weight = weights.get(matrix);
+      if (step.node.op === 'Gemm' && weight) {
+        if (!read.has(matrix)) nodes.push(weight);
+        read.add(matrix);
+        weight.inputs.map(given);
+        if (added !== undefined)
+          inputs[2] = bias(added, weight, pathTo(grid.bits, grids.get(x) as Grid).at(-1) as Grid);
       }
       node(step.node.op, inputs, typed(step.y, step.y, 'float32'), step.node.attributes);
-      quantized(step.y, step.y, grid);
+      quantized(step.y, step.y, [grid]);
       converted(step.y);
     }
   }
@@ -471,21 +478,17 @@ function write(
   }
 
   const outputs = graph.outputs.map(({ name, shape }): [string, ValueInfo] => {
-    const { integers, grid } = on(name, grids.get(name) as Grid);
-    return [integers, { name, type: integerType(grid), shape }];
+    const grid = grids.get(name) as Grid;
+    return [on(name, [grid]).integers, { name, type: integerType(grid), shape }];
   });
   const inputs = graph.inputs.map(
     ({ name, shape }): ValueInfo => ({ name, type: integerType(grids.get(name) as Grid), shape }),
   );
-  return prune(
-    named(
-      { ...graph, inputs, outputs: outputs.map(([, output]) => output), nodes, initializers, values },
-      new Map(outputs.map(([from, { name }]) => [from, name])),
-    ),
-  );
+  const integers = { ...graph, inputs, outputs: outputs.map(([, output]) => output), nodes, initializers, values };
+  return prune(named(integers, new Map(outputs.map(([from, { name }]) => [from, name]))));
 }
 
-const widenedTo = (bits: 8 | 16, grid: Grid): Grid => (bits === 16 ? widened(grid) : grid);
+const keyOf = ({ bits, scale, zeroPoint }: Grid): string => `${bits} ${scale} ${zeroPoint}`;
 
 /** Values under other names; whatever had such a name before gets another. */
 function named(graph: Graph, names: ReadonlyMap<string, string>): Graph {
