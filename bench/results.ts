@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util';
 import { QUANTIZATION_FILE, readQuantized } from 'mobilequant';
 import { runChild } from './child.ts';
 import { circumstances, fileHash, modelHash } from './results/circumstances.ts';
-import { type Config, checkRows, pathOf, readConfig } from './results/config.ts';
+import { type Config, ConfigError, checkRows, pathOf, readConfig } from './results/config.ts';
 import { jobsOf, type ModelJobs, type QuantizationJob, quantizeArguments } from './results/jobs.ts';
 import { type Reference, resultsMarkdown } from './results/markdown.ts';
 import type { MeasureInput } from './results/measure.ts';
@@ -91,7 +91,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
       threads,
       kept: join(work, 'float'),
     };
-    const made = await circumstances();
+    const made = await circumstances(threads);
     const label = `${[entry.name, asked.quantization?.recipe, asked.quantization?.method].filter(Boolean).join(' ')}, ${text.name}, ${form}`;
     const { stdout, peak } = await clock.run(asked, () =>
       runChild(MEASURE, [JSON.stringify(input)], say(label, clock)),
@@ -104,7 +104,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
   async function quantize({ asked }: QuantizationJob, subject: Subject, directory: string): Promise<void> {
     await rm(directory, { recursive: true, force: true }); // of a run that was interrupted: its time would not be whole
     const args = ['quantize', model, ...quantizeArguments(asked, files), '--out', directory, '--threads', `${threads}`];
-    const made = await circumstances();
+    const made = await circumstances(threads);
     const { stdout, peak } = await clock.run(asked, () =>
       runChild(
         CLI,
@@ -171,8 +171,27 @@ async function writeDocument(all: Config): Promise<void> {
   await writeFile(values.out, resultsMarkdown(all, await store.all(), references, { windows }));
 }
 
+/** Finds out now, not after hours, that a model or a text is not where it should be. */
+function checkPaths(jobs: readonly ModelJobs[]): void {
+  const sources = jobs.flatMap(({ entry: { model, calibration, texts } }) => [
+    model,
+    calibration.data,
+    ...(calibration.learn === undefined ? [] : [calibration.learn]),
+    ...texts.map(({ data }) => data),
+  ]);
+  for (const source of sources) {
+    const path = pathOf(source, folders).replace(/(\.safetensors):.+$/, '$1');
+    if (!path.startsWith('tiny-llama:') && !existsSync(path))
+      throw new ConfigError(source, `something at ${path}`, 'nothing', 'Give its folder as --path NAME=DIR.');
+  }
+}
+
 if (!values.markdown) {
+  const unknown = values.model?.find((name) => !config.models.some((entry) => entry.name === name));
+  if (unknown !== undefined)
+    throw new ConfigError('--model', config.models.map(({ name }) => name).join(', '), unknown, 'Give a whole name.');
   const jobs = jobsOf(config, { only, models: values.model, windows });
+  checkPaths(jobs);
   const clock = timeLeft(jobs);
   for (const job of jobs) await measureModel(job, clock);
 }

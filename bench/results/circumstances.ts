@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Circumstances } from './record.ts';
 
 /** The commit and whether the sources differ from it, versions, the machine. */
-export async function circumstances(): Promise<Circumstances> {
+export async function circumstances(threads: number): Promise<Circumstances> {
   const processors = cpus();
   return {
     date: new Date().toISOString(),
@@ -16,6 +16,7 @@ export async function circumstances(): Promise<Circumstances> {
     node: process.versions.node,
     onnxruntime: await packageVersion('onnxruntime-node'),
     machine: `${processors.length} × ${processors[0]?.model.trim() || process.arch}`,
+    threads,
     load: loadavg()[0] ?? 0,
   };
 }

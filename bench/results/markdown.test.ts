@@ -16,7 +16,15 @@ const entry: ModelEntry = {
   reference: 'theirs.json',
 };
 const config: Config = { models: [entry, { ...entry, name: 'another' }] };
-const made = { date: '2025-01-01', commit: 'abc', node: '24', onnxruntime: '1', machine: '2 × M', load: 0.25 };
+const made = {
+  date: '2025-01-01',
+  commit: 'abc',
+  node: '24',
+  onnxruntime: '1',
+  machine: '2 × M',
+  threads: 2,
+  load: 0.25,
+};
 
 const asked = (name: string, width: Width) => {
   const row = rowsOf(entry).find((candidate) => candidate.name === name);
@@ -72,7 +80,7 @@ test('a section a model: conditions in words, then tables of what was measured',
 
     - **prose** (\`prose.txt\`): 2 windows of 11 tokens, 20 scored. Float, without a prefix: 30.
 
-    Made at abc on 2 × M, Node 24, ONNX Runtime 1. The machine's load when a measurement began: 0.3 to 0.3.
+    Made at abc on 2 × M, Node 24, ONNX Runtime 1, threads: 2. The machine's load when a measurement began: 0.3 to 0.3.
 
     ### W8A8, prose
 

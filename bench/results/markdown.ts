@@ -133,12 +133,13 @@ function conditions(
   const { made } = all.at(-1) as ResultRecord;
   const loads = all.map((record) => record.made.load);
   const span = `${Math.min(...loads).toFixed(1)} to ${Math.max(...loads).toFixed(1)}`;
+  const threads = once(all.map((record) => `${record.made.threads}`));
   const commits = once(all.map((record) => record.made.commit));
   return [
     ...(remarks ? [remarks] : []),
     `Calibrated on ${calibration.samples} × ${calibration.tokens} tokens of \`${sourceName(calibration.data)}\`${learned}${more}, the same for every row.`,
     floats.join('\n'),
-    `Made at ${commits} on ${made.machine}, Node ${made.node}, ONNX Runtime ${made.onnxruntime}. The machine's load when a measurement began: ${span}.`,
+    `Made at ${commits} on ${made.machine}, Node ${made.node}, ONNX Runtime ${made.onnxruntime}, threads: ${threads}. The machine's load when a measurement began: ${span}.`,
   ]
     .filter((part) => part !== '')
     .join('\n\n');

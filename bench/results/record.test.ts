@@ -15,7 +15,7 @@ const record: QuantizationRecord = {
     calibration: { data: 'text.txt', samples: 4, tokens: 64 },
   },
   subject: { model: 'abc', calibration: ['def'] },
-  made: { date: '2025-01-01T00:00:00Z', commit: '1', node: '24', onnxruntime: '1', machine: 'm', load: 0 },
+  made: { date: '2025-01-01T00:00:00Z', commit: '1', node: '24', onnxruntime: '1', machine: 'm', threads: 2, load: 0 },
   result: { seconds: 1, peak: 2, prefix: [], size: 3 },
 };
 

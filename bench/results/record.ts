@@ -35,6 +35,7 @@ export interface Circumstances {
   readonly node: string;
   readonly onnxruntime: string;
   readonly machine: string;
+  readonly threads: number;
   /** Of the machine when it began: more than its cores means that times are too long. */
   readonly load: number;
 }
