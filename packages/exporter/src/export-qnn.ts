@@ -9,14 +9,14 @@
  */
 import { contextValues, headName, isSliding, type QuantizedModel, quantizedDeviceForm } from '@mobilequant/core';
 import { type Graph, type Initializer, initializer, type Node, prune, type ValueInfo } from '@mobilequant/graph';
-import { type Encoding, fakeQuantize, quantize, type Range, splitSite } from '@mobilequant/quantizer';
+import { fakeQuantize, quantize, type Range, splitSite } from '@mobilequant/quantizer';
 import { checkedTokens, contextNames, DecoderAssembly, presentName } from './decoder-assembly.ts';
 import { encodingOfGrid, type Grid, integerType } from './device-grid.ts';
 import { deviceTap } from './device-tap.ts';
 import { multiplyInstead } from './divisions.ts';
 import { ExportError } from './errors.ts';
 import { foldBiases } from './fold-biases.ts';
-import { quantizeOperators } from './quantize-operators.ts';
+import { gridOfNode, quantizeOperators } from './quantize-operators.ts';
 import { selectColumns } from './select-columns.ts';
 import { standardOperators } from './standard-operators.ts';
 
@@ -100,10 +100,9 @@ export async function exportQnnPrefill(quantized: QuantizedModel, options: QnnOp
     masks: new Set(contexts.map(({ names }) => names.mask)),
     products: new Map([['lm_head.weight_dequantized', await rangeOfLogits(model)]]),
   });
-  const hiddenGrid = gridOfSite(model, 'model.layers.0.input_layernorm.input');
   return {
     graph: { ...graph, name: 'prefill' },
-    inputs: inputsGraph(model, tokens, hiddenGrid, positional),
+    inputs: inputsGraph(model, tokens, gridOfInput(graph, HIDDEN), positional),
   };
 }
 
@@ -136,10 +135,11 @@ function checkModel({ config, weights, encodings }: QuantizedModel): void {
     refuse('model.layers.0.input_layernorm.input', 'an encoding', 'none', advice);
 }
 
-/** A site's encoding as a device's grid. */
-function gridOfSite({ encodings }: QuantizedModel, site: string): Grid {
-  const { spec, scale, zeroPoint } = encodings.get(site) as Encoding;
-  return { bits: spec.bits === 16 ? 16 : 8, scale: scale[0] as number, zeroPoint: zeroPoint[0] as number };
+/** The grid that a graph reads an input on. */
+function gridOfInput(graph: Graph, name: string): Grid {
+  const reader = graph.nodes.find(({ inputs }) => inputs[0] === name);
+  if (!reader) throw new ExportError(name, 'something that reads it', 'nothing', 'Export a model with layers.');
+  return gridOfNode(graph, reader);
 }
 
 /**

@@ -108,8 +108,25 @@ function stepsOf(graph: Graph): { steps: Step[]; weights: ReadonlyMap<string, No
     } else if (node.op === 'MatMul') steps.push({ kind: 'operator', node, data: [x], second, y });
     else steps.push({ kind: 'operator', node, data: node.inputs, y });
   }
-  return { steps: withoutDoubles(steps, new Set(graph.outputs.map(({ name }) => name))), weights };
+  return { steps: withHeadroom(withoutDoubles(steps, new Set(graph.outputs.map(({ name }) => name)))), weights };
 }
+
+/**
+ * A mark on a value that operators read too (the residual stream, on its way into a norm) becomes the grid of the value itself, a
+ * quarter wider: what is clipped there would stay so for all layers behind, and a step of 16 bits may well be a quarter larger.
+ */
+function withHeadroom(steps: readonly Step[]): Step[] {
+  const read = new Set(steps.flatMap((step) => (step.kind === 'operator' ? step.data : [])));
+  return steps.map((step) =>
+    step.kind === 'mark' && step.grid.bits === 16 && read.has(step.x)
+      ? { ...step, grid: gridOfRange(scaled(rangeOfGrid(step.grid), HEADROOM)) }
+      : step,
+  );
+}
+
+const HEADROOM = 1.25;
+
+const scaled = ({ min, max }: Range, factor: number): Range => ({ min: min * factor, max: max * factor });
 
 /**
  * A mark that only another of the same width reads, with nothing but moves between, takes that one's grid: rounded once instead of
@@ -139,7 +156,7 @@ function withoutDoubles(steps: readonly Step[], outputs: ReadonlySet<string>): S
 }
 
 /** The grid of a QuantizeLinear or DequantizeLinear whose scale and zero point are constants. */
-function gridOfNode(graph: Graph, { inputs }: Node): Grid {
+export function gridOfNode(graph: Pick<Graph, 'initializers'>, { inputs }: Node): Grid {
   const [, scale, zeroPoint] = inputs.map((name) => graph.initializers.get(name));
   const [s, z] = [scale, zeroPoint].map((constant) =>
     constant && typeof constant.data !== 'function' ? valuesOf(constant, constant.data) : [],

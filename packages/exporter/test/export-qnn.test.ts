@@ -181,13 +181,13 @@ describe.each(device)('a %s export', (name) => {
   });
 });
 
-test('where no value is rounded to 8 bits, the logits are those of the simulated model', async () => {
+test('with 8 bits at keys and values alone, the logits are those of the simulated model to a step of these', async () => {
   const rules = ['self_attn.qk_bmm.input2', 'self_attn.pv_bmm.input2'];
   const model = await quantized(sixteen);
   expect([...model.encodings].filter(([, { spec }]) => spec.bits === 8).map(([site]) => site)).toEqual(
     expect.arrayContaining(rules.map((site) => `model.layers.0.${site}`)),
   );
-  expect(relative(await logitsOf(model), await simulated(model))).toBeLessThan(2e-3);
+  expect(relative(await logitsOf(model), await simulated(model))).toBeLessThan(0.01);
 });
 
 describe.each(architectures)('$name', ({ config: checkpoint }) => {
