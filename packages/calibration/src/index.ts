@@ -85,6 +85,8 @@ export {
   PRESETS,
   type Preset,
   presetPlan,
+  ROUNDINGS,
+  type Rounding,
   TRANSFORMS,
   type Transform,
 } from './plan.ts';

@@ -94,6 +94,29 @@ describe('a plan', () => {
     await expect(carryOut(runtime, input, { ...plan, budget: 5 })).rejects.toThrow(RangeError);
   });
 
+  test('learns as the paper does from where its transformation left off, and does not tune beside', async () => {
+    const recipe = recipes.w4a8;
+    const plan: Plan = { ...PLAIN, prefix: [2, 5], transform: 'rotation+scales', rounding: 'learned' };
+    const calibration = [1, 2, 3, 4].map((first) => text(first, config.vocab));
+    const own = { ...input, recipe, calibration };
+    const distance = async (rounding: Plan['rounding']) => {
+      const { model, float } = await carryOut(runtime, own, { ...plan, rounding }, { epochs: 20 });
+      const reading = simulatedReading(model.encodings);
+      const decoders = [
+        createDecoder(runtime, model.config, cachedWeights(model.weights), { reading }),
+        createDecoder(runtime, float.config, cachedWeights(float.weights)),
+      ];
+      let sum = 0;
+      for (const sample of calibration) {
+        const [a, b] = await Promise.all(decoders.map((decoder) => languageModel(decoder).logits(sample)));
+        a?.forEach((v, i) => (sum += (v - (b?.[i] as number)) ** 2));
+      }
+      return sum;
+    };
+    expect(await distance('learned')).toBeLessThan(0.9 * (await distance('nearest')));
+    await expect(carryOut(runtime, own, { ...plan, tuning: 1 })).rejects.toThrow(RangeError);
+  });
+
   test('stops after the layer at hand when told to', async () => {
     const stop = new AbortController();
     const seen: string[] = [];
@@ -119,7 +142,7 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
     transform: 'rotation+scales',
     rounding: 'gptq',
     tuning: 160,
-    learnedRounding: 16,
+    learnedRounding: 0,
   });
   expect(presetPlan('fast', recipes.w8a8, sandwiched)).toMatchObject({ transform: 'scales' });
 });

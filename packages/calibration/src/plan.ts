@@ -6,7 +6,7 @@
  *     transform  the same float function, easier to round: scales, or rotations
  *     ranges     of activations, by the recipe's rules
  *     budget     for more activations of 16 bits, placed where 8 bits cost most
- *     rounding   of weights: nearest, or with feedback (GPTQ)
+ *     rounding   of weights: nearest, with feedback (GPTQ), or as the paper learns it
  *     tuning     of scales, norms and biases by the divergence of the logits
  */
 import { cachedWeights, type DecoderConfig, type FloatModel, type Weights, withPrefix } from '@mobilequant/core';
@@ -16,7 +16,7 @@ import { collectHistograms } from './collect-histograms.ts';
 import { gptq } from './gptq.ts';
 import type { Pair } from './learnables.ts';
 import type { LearningStore } from './learning.ts';
-import { observedForm, quantizedForm } from './methods.ts';
+import { learnAndFuse, observedForm, quantizedForm } from './methods.ts';
 import {
   checkBudget,
   movableDivergences,
@@ -49,7 +49,8 @@ export interface Plan {
   readonly ranges: 'rules' | 'minmax';
   /** The share of the layers' multiply-accumulates that may move to 16-bit activations (`placePrecision`), to 1; 0 for none. */
   readonly budget: number;
-  readonly rounding: 'nearest' | 'gptq';
+  /** `learned`: to nearest, after what the paper learns end to end (scales, clipping, ranges), from where the transformation left off. */
+  readonly rounding: Rounding;
   /** Steps; 0 for none. */
   readonly tuning: number;
   /** While tuning, the rank of what moves the integers of the weights; 0: they stay. */
@@ -59,12 +60,15 @@ export interface Plan {
 export const TRANSFORMS = ['none', 'smooth', 'scales', 'rotation', 'rotation+scales'] as const;
 export type Transform = (typeof TRANSFORMS)[number];
 
+export const ROUNDINGS = ['nearest', 'gptq', 'learned'] as const;
+export type Rounding = (typeof ROUNDINGS)[number];
+
 export const PRESETS = ['fast', 'best'] as const;
 export type Preset = (typeof PRESETS)[number];
 
 /**
- * What is best as far as measured: a rotation with scales for queries and keys, and rounding with feedback; `best` tunes too, and learns
- * the rounding of weights of less than 8 bits. Models with norms behind attention and MLP, whose residual stream cannot be rotated, get
+ * What is best as far as measured: a rotation with scales for queries and keys, and rounding with feedback; `best` tunes too. Learned
+ * rounding has not shown a gain within so few steps. Models with norms behind attention and MLP, whose residual stream cannot be rotated, get
  * scales where weights have 8 bits.
  */
 export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick<DecoderConfig, 'outputNorms'>): Plan {
@@ -77,7 +81,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     budget: 0,
     rounding: 'gptq',
     tuning: preset === 'fast' ? 0 : coarse ? 160 : 60,
-    learnedRounding: coarse ? 16 : 0,
+    learnedRounding: 0,
   };
 }
 
@@ -98,6 +102,8 @@ export interface PlanInput {
 
 export interface PlanOptions {
   readonly seed?: number;
+  /** Passes over the training samples where rounding is learned. Default 2. */
+  readonly epochs?: number;
   readonly onProgress?: OnProgress;
   readonly onEvaluation?: (evaluation: TuningEvaluation) => void;
   readonly store?: LearningStore;
@@ -117,18 +123,26 @@ export interface PlanResult extends QuantizeResult {
 /**
  * Carries a plan out.
  *
- * @throws RecipeError for a recipe that cannot be carried out on this model, RangeError for a budget that is no share, before anything is computed; the signal's reason once it is
- *   aborted, after the layer at hand (tuning: InterruptedError, its state saved); what the steps throw.
+ * @throws RecipeError for a recipe that cannot be carried out on this model, RangeError for a budget that is no share or for two steps that
+ *   learn, before anything is computed; the signal's reason once it is aborted, after the layer at hand (learning: InterruptedError, its
+ *   state saved); what the steps throw.
  */
 export async function carryOut(
   executor: Executor,
   { config: given, weights: original, recipe, calibration, first, ...learning }: PlanInput,
   plan: Plan,
-  { seed = 0, onProgress, onEvaluation, store, saveEvery, signal }: PlanOptions = {},
+  { seed = 0, epochs = 2, onProgress, onEvaluation, store, saveEvery, signal }: PlanOptions = {},
 ): Promise<PlanResult> {
   checkRecipe(recipe, given.layers);
   checkBudget(plan.budget);
+  checkLearning(plan);
   const reporting = reportingUntil(signal, onProgress);
+  const saving = {
+    ...(onProgress && { onProgress }),
+    ...(store && { store }),
+    ...(saveEvery !== undefined && { saveEvery }),
+    ...(signal && { signal }),
+  };
   const seconds: Record<string, number> = {};
   const timed = async <T>(step: string, work: () => Promise<T>): Promise<T> => {
     signal?.throwIfAborted();
@@ -158,6 +172,10 @@ export async function carryOut(
   const input = { ...model, recipe: chosen, ranges: ranges(chosen) };
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(input);
+    if (plan.rounding === 'learned') {
+      const { training: samples = calibration } = learning;
+      return quantizeModel(await learnAndFuse(executor, 'mobilequant', { ...input, samples }, { epochs, ...saving }));
+    }
     const found = await gptq(executor, { ...input, samples: calibration }, reporting);
     const learns = plan.tuning > 0 && plan.learnedRounding > 0;
     return quantizeModel({ ...found, weights: cachedWeights(learns ? found.unrounded : found.weights) });
@@ -175,15 +193,20 @@ export async function carryOut(
         steps: plan.tuning,
         targets: { rounding: plan.learnedRounding },
         seed,
-        ...(onProgress && { onProgress }),
         ...(onEvaluation && { onEvaluation }),
-        ...(store && { store }),
-        ...(saveEvery !== undefined && { saveEvery }),
-        ...(signal && { signal }),
+        ...saving,
       },
     ),
   );
   return { model: tuned.model, widened: rounded.widened, ...made };
+}
+
+/** What learns saves its state, and there is room for one. */
+function checkLearning({ rounding, tuning }: Plan): void {
+  if (rounding !== 'learned' || tuning === 0) return;
+  throw new RangeError(
+    `plan: expected no tuning where rounding is learned, got ${tuning} steps. Leave one of them out.`,
+  );
 }
 
 type Reporting = { readonly onProgress: OnProgress };

@@ -21,7 +21,7 @@ import {
 import { floatTargets } from './mobile-quant.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
-import { isMove, type Tunable, type TuningTargets, tunable } from './tuning-parameters.ts';
+import { type Tunable, type TuningTargets, tunable } from './tuning-parameters.ts';
 import { addTo, type TuningPrograms, tuningPrograms } from './tuning-programs.ts';
 
 /** What is tuned, and towards what. */
@@ -81,7 +81,6 @@ export interface Tuned {
 }
 
 const BETA2 = 0.98;
-const MOVE_RATE = 10; // times as fast: integers move by steps, everything else by parts of itself
 const DEFAULT_TARGETS: TuningTargets = {
   scales: true,
   norms: true,
@@ -175,8 +174,7 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     const chosen = Array.from({ length: batch }, (_, i) => inOrder(samples, step * batch + i, seed));
     const { loss, gradients } = await tuningGradients(session, parameters, chosen);
     checkLoss(loss, `tuning, step ${step}`);
-    const now = learningRateAt({ from: rate, to: 0 }, step, steps, warmUp);
-    optimizer.update(parameters, gradients, moments, (name) => (isMove(name) ? MOVE_RATE : 1) * now);
+    optimizer.update(parameters, gradients, moments, () => learningRateAt({ from: rate, to: 0 }, step, steps, warmUp));
     progress.step(loss);
     if (moments.step % evaluateEvery === 0 || moments.step === steps) await evaluate();
     if (signal?.aborted) {

@@ -94,7 +94,7 @@ export async function quantizeDirectory(
   await checkOutput(directory, isOurs, 'a quantized model');
   checkRecipe(recipe, model.config.layers);
   const way = isPreset(method) ? { plan: { ...presetPlan(method, recipe, model.config), ...changes } } : { method };
-  const learns = 'plan' in way ? way.plan.tuning > 0 : learnsByEpochs(way.method);
+  const learns = 'plan' in way ? way.plan.tuning > 0 || way.plan.rounding === 'learned' : learnsByEpochs(way.method);
   if (resume && learns)
     await store.load(); // a damaged state is found before anything is computed
   else if (await store.exists()) {
@@ -107,14 +107,23 @@ export async function quantizeDirectory(
   const reporting = { store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) };
   const made: QuantizeResult & Partial<Pick<PlanResult, 'seconds' | 'placement'>> =
     'plan' in way
-      ? await carryOut(runtime, { ...input, first: await beginning(checkpoint) }, way.plan, { ...reporting, seed })
+      ? await carryOut(runtime, { ...input, first: await beginning(checkpoint) }, way.plan, {
+          ...reporting,
+          seed,
+          epochs,
+        })
       : await quantizeBy(runtime, { ...input, method: way.method }, { epochs, smoothing, ...reporting });
   const { model: quantized, widened, placement } = made;
   const options = {
     calibration: sizeOf(calibration),
     ...(learns && { training: sizeOf(training ?? calibration) }),
     ...('plan' in way
-      ? { plan: { ...way.plan, prefix: quantized.config.prefix }, ...(placement && placed(placement)), seed }
+      ? {
+          plan: { ...way.plan, prefix: quantized.config.prefix },
+          ...(placement && placed(placement)),
+          ...(way.plan.rounding === 'learned' && { epochs }),
+          seed,
+        }
       : optionsOf(way.method, epochs, smoothing)),
     ...notes,
   };

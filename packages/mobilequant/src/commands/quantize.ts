@@ -1,5 +1,13 @@
 /** `mobilequant quantize`: a float model in, a quantized directory out. */
-import { InterruptedError, METHODS, type Placement, type Plan, PRESETS, TRANSFORMS } from '@mobilequant/calibration';
+import {
+  InterruptedError,
+  METHODS,
+  type Placement,
+  type Plan,
+  PRESETS,
+  ROUNDINGS,
+  TRANSFORMS,
+} from '@mobilequant/calibration';
 import { formatNumber } from '@mobilequant/evaluator';
 import { recipes } from '@mobilequant/quantizer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
@@ -14,7 +22,7 @@ const planOptions = {
   transform: choice(['preset', ...TRANSFORMS], 'preset: what is done to the weights', 'preset'),
   ranges: choice(['preset', 'rules', 'minmax'], "preset: by the recipe's rules, or everything", 'preset'),
   budget: number('SHARE', 'preset: of the multiply-accumulates that may get 16-bit activations', [0, 1], undefined),
-  rounding: choice(['preset', 'nearest', 'gptq'], 'preset: of weights', 'preset'),
+  rounding: choice(['preset', ...ROUNDINGS], 'preset: of weights; learned as the paper does', 'preset'),
   tuning: integer('STEPS', 'preset: steps of tuning', 0, undefined),
   'learned-rounding': integer('RANK', 'preset: of what moves integers while tuning (0: they stay)', 0, undefined),
 };
