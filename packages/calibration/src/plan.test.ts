@@ -141,7 +141,7 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
   expect(presetPlan('best', recipes.w4a8, plain)).toMatchObject({
     transform: 'rotation+scales',
     rounding: 'gptq',
-    tuning: 160,
+    tuning: 120,
     learnedRounding: 0,
   });
   expect(presetPlan('fast', recipes.w8a8, sandwiched)).toMatchObject({ transform: 'scales' });

@@ -80,7 +80,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     ranges: 'rules',
     budget: 0,
     rounding: 'gptq',
-    tuning: preset === 'fast' ? 0 : coarse ? 160 : 60,
+    tuning: preset === 'fast' ? 0 : coarse ? 120 : 60,
     learnedRounding: 0,
   };
 }
