@@ -134,7 +134,7 @@ describe('a fault is said with its place', () => {
         "recipe.name: expected a text that is not empty, got "".",
         "recipe: expected only the keys name, description, extends, rules, ranges, conventions, got "rule". Remove or correct it.",
         "recipe.rules: expected an array, got nothing.",
-        "recipe: expected one of w8a8, w4a8, paper-w8a8, paper-w4a8, paper-w4a8-sym, got "w2a8". Any other recipe is a JSON file that says what it extends.",
+        "recipe: expected one of w8a8, w4a8, w8a8-strict, w4a8-strict, paper-w8a8, paper-w4a8, paper-w4a8-sym, got "w2a8". Any other recipe is a JSON file that says what it extends.",
         "recipe.conventions: expected one of "exact", "reference", got "loose".",
         "recipe.rules[0].site: expected a text that is not empty, got nothing.",
         "recipe.rules[0].spec: expected an object, got nothing.",
