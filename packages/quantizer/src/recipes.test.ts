@@ -25,38 +25,38 @@ test.each(names)('%s: every rule covers a site of the decoder', (name) => {
 
 test('the device recipe, site by site', () =>
   expect(layerOf('w4a8')).toMatchInlineSnapshot(`
-  {
-    "input_layernorm.input": "16 bit asymmetric per tensor",
-    "input_layernorm.output": "8 bit asymmetric per tensor",
-    "input_layernorm.weight": "16 bit asymmetric per tensor",
-    "mlp.act_fn.input2": "8 bit asymmetric per tensor, range [0, 1]",
-    "mlp.act_fn.output": "8 bit asymmetric per tensor",
-    "mlp.w1.output": "8 bit asymmetric per tensor",
-    "mlp.w1.weight": "4 bit symmetric per channel",
-    "mlp.w2.input": "16 bit asymmetric per tensor",
-    "mlp.w2.output": "16 bit asymmetric per tensor",
-    "mlp.w2.weight": "4 bit symmetric per channel",
-    "mlp.w3.output": "8 bit asymmetric per tensor",
-    "mlp.w3.weight": "4 bit symmetric per channel",
-    "post_attention_layernorm.input": "16 bit asymmetric per tensor",
-    "post_attention_layernorm.output": "8 bit asymmetric per tensor",
-    "post_attention_layernorm.weight": "16 bit asymmetric per tensor",
-    "self_attn.k_proj.output": "8 bit symmetric per tensor",
-    "self_attn.k_proj.weight": "4 bit symmetric per channel",
-    "self_attn.o_proj.output": "16 bit asymmetric per tensor",
-    "self_attn.o_proj.weight": "4 bit symmetric per channel",
-    "self_attn.pv_bmm.input": "16 bit asymmetric per tensor",
-    "self_attn.pv_bmm.input2": "8 bit symmetric per tensor",
-    "self_attn.pv_bmm.output": "16 bit asymmetric per tensor",
-    "self_attn.q_proj.output": "8 bit asymmetric per tensor",
-    "self_attn.q_proj.weight": "4 bit symmetric per channel",
-    "self_attn.qk_bmm.input": "8 bit asymmetric per tensor",
-    "self_attn.qk_bmm.input2": "8 bit symmetric per tensor",
-    "self_attn.qk_bmm.output": "16 bit asymmetric per tensor",
-    "self_attn.v_proj.output": "8 bit symmetric per tensor",
-    "self_attn.v_proj.weight": "4 bit symmetric per channel",
-  }
-`));
+    {
+      "input_layernorm.input": "16 bit asymmetric per tensor",
+      "input_layernorm.output": "8 bit asymmetric per tensor",
+      "input_layernorm.weight": "16 bit asymmetric per tensor",
+      "mlp.act_fn.input2": "16 bit asymmetric per tensor, range [0, 1]",
+      "mlp.act_fn.output": "16 bit asymmetric per tensor",
+      "mlp.w1.output": "8 bit asymmetric per tensor",
+      "mlp.w1.weight": "4 bit symmetric per channel",
+      "mlp.w2.input": "16 bit asymmetric per tensor",
+      "mlp.w2.output": "16 bit asymmetric per tensor",
+      "mlp.w2.weight": "4 bit symmetric per channel",
+      "mlp.w3.output": "8 bit asymmetric per tensor",
+      "mlp.w3.weight": "4 bit symmetric per channel",
+      "post_attention_layernorm.input": "16 bit asymmetric per tensor",
+      "post_attention_layernorm.output": "8 bit asymmetric per tensor",
+      "post_attention_layernorm.weight": "16 bit asymmetric per tensor",
+      "self_attn.k_proj.output": "8 bit symmetric per tensor",
+      "self_attn.k_proj.weight": "4 bit symmetric per channel",
+      "self_attn.o_proj.output": "16 bit asymmetric per tensor",
+      "self_attn.o_proj.weight": "4 bit symmetric per channel",
+      "self_attn.pv_bmm.input": "16 bit asymmetric per tensor",
+      "self_attn.pv_bmm.input2": "8 bit symmetric per tensor",
+      "self_attn.pv_bmm.output": "16 bit asymmetric per tensor",
+      "self_attn.q_proj.output": "8 bit asymmetric per tensor",
+      "self_attn.q_proj.weight": "4 bit symmetric per channel",
+      "self_attn.qk_bmm.input": "16 bit asymmetric per tensor",
+      "self_attn.qk_bmm.input2": "8 bit symmetric per tensor",
+      "self_attn.qk_bmm.output": "16 bit asymmetric per tensor",
+      "self_attn.v_proj.output": "8 bit symmetric per tensor",
+      "self_attn.v_proj.weight": "4 bit symmetric per channel",
+    }
+  `));
 
 test('the device recipes differ in the bits of linear weights alone', () => {
   const [four, eight] = [layerOf('w4a8'), layerOf('w8a8')];
@@ -131,6 +131,6 @@ test('a misspelt rule is found', () => {
 test('an unknown name is answered with the known ones', () => {
   expect(recipeByName('w4a8')).toBe(recipes.w4a8);
   expect(() => recipeByName('toString')).toThrowErrorMatchingInlineSnapshot(
-    `[RecipeError: recipe: expected one of w8a8, w4a8, paper-w8a8, paper-w4a8, paper-w4a8-sym, got "toString". Any other recipe is a JSON file that says what it extends.]`,
+    `[RecipeError: recipe: expected one of w8a8, w4a8, w8a8-strict, w4a8-strict, paper-w8a8, paper-w4a8, paper-w4a8-sym, got "toString". Any other recipe is a JSON file that says what it extends.]`,
   );
 });
