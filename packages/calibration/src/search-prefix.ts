@@ -3,7 +3,7 @@
  *
  * A sink carries a residual hundreds of times larger than other tokens do, and sets the static range of everything it passes. Greedy:
  * the beginning-of-text token first, then whichever candidate makes the largest residual behind each layer smallest, as long as that
- * gains something.
+ * gains something and the float model does not come to know the text less well.
  */
 import { createDecoder, type DecoderConfig, type Weights, withPrefix } from '@mobilequant/core';
 import type { Executor } from '@mobilequant/tracer';
@@ -28,6 +28,11 @@ export interface PrefixOptions {
   readonly tokens?: number;
   /** What a token must take off the logarithm of the largest residual, averaged over layers. Default 0.05. */
   readonly gain?: number;
+  /**
+   * What a prefix may add to the mean negative log-likelihood of a token in float, on the first few samples: a model that has learned
+   * that texts begin with a certain token takes the middle of one for its beginning. Default 0.01.
+   */
+  readonly harm?: number;
   readonly onProgress?: OnProgress;
 }
 
@@ -39,12 +44,13 @@ export interface Prefix {
 }
 
 const CANDIDATES = 12;
+const JUDGED_SAMPLES = 4;
 
 /** The best prefix found; none if no token helps. */
 export async function searchPrefix(
   executor: Executor,
   { config, weights, samples, first, candidates = frequentTokens(samples, CANDIDATES) }: PrefixInput,
-  { limit = 4, places = 32, tokens = 16, gain = 0.05, onProgress }: PrefixOptions = {},
+  { limit = 4, places = 32, tokens = 16, gain = 0.05, harm = 0.01, onProgress }: PrefixOptions = {},
 ): Promise<Prefix> {
   const texts = beginnings(samples, places, tokens);
   const progress = progressOf('prefix', 1 + limit * candidates.length, onProgress);
@@ -54,6 +60,9 @@ export async function searchPrefix(
     return residuals;
   };
 
+  const lossBehind = (prefix: readonly number[]) =>
+    meanLoss(executor, config, weights, prefix, samples.slice(0, JUDGED_SAMPLES));
+  const bearable = (await lossBehind([])) + harm;
   const before = await largestBehind([]);
   let best = { tokens: [] as readonly number[], residuals: before };
   for (let length = 1; length <= limit; length++) {
@@ -64,6 +73,7 @@ export async function searchPrefix(
     }
     const next = tried.reduce((a, b) => (logMean(b.residuals) < logMean(a.residuals) ? b : a));
     if (logMean(best.residuals) - logMean(next.residuals) < gain) break;
+    if ((await lossBehind(next.tokens)) > bearable) break;
     best = next;
   }
   return { tokens: best.tokens, before, after: best.residuals };
@@ -87,6 +97,27 @@ async function largestResiduals(
   }
   await decoder.release();
   return largest;
+}
+
+/** The float model's mean negative log-likelihood of a token behind a prefix. */
+async function meanLoss(
+  executor: Executor,
+  config: DecoderConfig,
+  weights: Weights,
+  prefix: readonly number[],
+  texts: readonly Int32Array[],
+): Promise<number> {
+  const behind = await withPrefix(executor, config, weights, prefix);
+  const decoder = createDecoder(executor, behind.config, behind.weights);
+  let [sum, count] = [0, 0];
+  for (const text of texts) {
+    const x = await decoder.hidden(text);
+    const losses = await decoder.negativeLogLikelihood(x.subarray(0, x.length - config.hidden), text.subarray(1));
+    sum += losses.reduce((total, loss) => total + loss, 0);
+    count += losses.length;
+  }
+  await decoder.release();
+  return sum / count;
 }
 
 const logMean = (values: readonly number[]): number => values.reduce((sum, v) => sum + Math.log(v), 0) / values.length;
