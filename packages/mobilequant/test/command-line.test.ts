@@ -88,7 +88,7 @@ describe('from a model to an exported one', () => {
     expect(Math.abs(simulated / float - 1)).toBeLessThan(recipe === 'w8a8' ? 0.05 : 0.4);
     expect(integer / simulated).toBeCloseTo(1, 3);
     const { plan } = JSON.parse(await readFile(join(directory, preset, 'quantization.json'), 'utf8')).options;
-    expect(plan).toMatchObject({ prefix: config.mobilequant.prefix, rounding: recipe === 'w4a8' ? 'gptq' : 'nearest' });
+    expect(plan).toMatchObject({ prefix: config.mobilequant.prefix, rounding: 'gptq' });
   });
 
   test('a budget moves sites to 16 bits, in all forms, and the recipe says which', async () => {
