@@ -76,12 +76,15 @@ describe.each(specs)('%s', (_, spec) => {
 
     const before = unrounded({ levels, fractions }, encoding);
     expect(quantize(before, encoding)).toEqual(levels);
-    expect(slow.flat(w).filter((x, i) => Math.abs(x - (before[i] as number)) > 1e-6).length).toBeGreaterThan(w.length);
+    expect(fractions.filter((fraction) => fraction !== 0).length).toBeGreaterThan(0.8 * fractions.length);
+    const nearest = quantize(slow.flat(w), encoding);
+    expect(levels.some((level, i) => level !== nearest[i])).toBe(true); // so they are not those of w
   });
 
   test('blocks of any width give the same', async () => {
     const { w, encoding, feedback } = await problem(20, 70, spec, 5);
-    const of = async (block: number) => roundWithFeedback(programs, matrix(w), encoding, await feedback(block));
+    const of = async (block: number) =>
+      (await roundWithFeedback(programs, matrix(w), encoding, await feedback(block))).levels;
     const [whole, ...others] = [await of(70), await of(1), await of(7), await of(64)] as const;
     for (const other of others) {
       const differ = slow.rowsOf(other, 70).filter((row, r) => `${row}` !== `${slow.rowsOf(whole, 70)[r]}`);
