@@ -56,6 +56,16 @@ describe('from a model to an exported one', () => {
     expect(perplexity('integer') / perplexity('simulated')).toBeCloseTo(1, 3);
   });
 
+  test('export for an NPU writes a graph and the one that prepares its inputs', async () => {
+    const args = ['export', 'minmax', '--target', 'qnn-qdq', '--out', 'npu', '--tokens', '16', '--json'];
+    const { status, out } = await mobilequant(...args);
+    expect(status).toBe(0);
+    expect(Object.keys(JSON.parse(out).files)).toEqual(
+      expect.arrayContaining(['prefill.onnx', 'prefill-inputs.onnx', 'tokenizer.json']),
+    );
+    expect((await mobilequant(...args)).status).toBe(0); // replaces its own
+  });
+
   test('export writes what evaluate can measure', async () => {
     expect(
       (await mobilequant('export', 'minmax', '--target', 'onnx', '--out', 'exported', '--tokens', '16')).status,
