@@ -101,6 +101,12 @@ export const ROW_GROUPS: readonly RowGroup[] = [
       },
       {
         ...sum,
+        name: 'sum-learned',
+        title: 'the paper’s learning (scales, clipping, ranges) from the same start, in place of GPTQ and tuning',
+        options: { transform: 'rotation+scales', rounding: 'learned' },
+      },
+      {
+        ...sum,
         name: 'sum-scales',
         title: 'GPTQ, scales in place of the rotation',
         options: { transform: 'scales', rounding: 'gptq' },
