@@ -74,6 +74,33 @@ export function histogramOf(
   };
 }
 
+const sums = new Float64Array(BINS); // by the values' own top bits, all 0 between calls
+
+/**
+ * Counts values, each as much as its weight; `total` is that of the weights.
+ *
+ * @throws NonFiniteError when a value is NaN or infinite; it names `site`.
+ * @example
+ * weightedHistogramOf(Float32Array.of(1, -3, 1), Float32Array.of(1, 2, 3)).counts; // => [2, 4]
+ */
+export function weightedHistogramOf(values: Float32Array, weights: Float32Array, site?: string): Histogram {
+  const { bins, ...plain } = histogramOf(values, site === undefined ? {} : { site });
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  let total = 0;
+  for (let i = 0; i < bits.length; i++) {
+    const own = (bits[i] as number) >>> 16;
+    sums[own] = (sums[own] as number) + (weights[i] as number);
+    total += weights[i] as number;
+  }
+  const counts = Float64Array.from(bins, (bin) => {
+    const own = bin < MIDDLE ? BINS - 1 - bin : bin - MIDDLE;
+    const sum = sums[own] as number;
+    sums[own] = 0;
+    return sum;
+  });
+  return { ...plain, bins, counts, total };
+}
+
 function rangeOfValues(values: Float32Array): Range {
   let [min, max] = [Infinity, -Infinity];
   for (const value of values) {
