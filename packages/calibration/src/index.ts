@@ -4,12 +4,13 @@ export { type AdamW, type AdamWOptions, type AdamWState, adamW, type Tree } from
 export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
 export { clipByError } from './clip-by-error.ts';
 export { collectHistograms, type HistogramOptions, type Histograms, type SiteHistogram } from './collect-histograms.ts';
+export { collectSensitivities, type SensitivityInput } from './collect-sensitivities.ts';
 export { foldNorms, TransformError } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';
 export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf } from './hessian.ts';
 export { type HiddenStream, hiddenStream } from './hidden-stream.ts';
-export { binEdge, type Histogram, histogramOf, mergeHistograms } from './histogram.ts';
+export { binEdge, type Histogram, histogramOf, mergeHistograms, weightedHistogramOf } from './histogram.ts';
 export {
   type FusedLayer,
   type Gradients,
@@ -85,6 +86,8 @@ export {
   PRESETS,
   type Preset,
   presetPlan,
+  RANGE_CHOICES,
+  type RangeChoice,
   ROUNDINGS,
   type Rounding,
   TRANSFORMS,

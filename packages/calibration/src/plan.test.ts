@@ -44,6 +44,7 @@ describe.each(['llama', 'gemma', 'gemma3', 'stablelm', 'phi'])('%s', (name) => {
     { transform: 'rotation' },
     { transform: 'rotation+scales' },
     { transform: 'rotation', rounding: 'gptq' },
+    { transform: 'rotation+scales', ranges: 'loss' },
   ] as const)('is the same float function behind a prefix after %o, and close to it in integers', async (changes) => {
     const plan: Plan = { ...PLAIN, prefix: [2, 5], ...changes };
     const { model, float, seconds } = await carryOut(
@@ -140,6 +141,7 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
   });
   expect(presetPlan('best', recipes.w4a8, plain)).toMatchObject({
     transform: 'rotation+scales',
+    ranges: 'loss',
     rounding: 'gptq',
     tuning: 120,
     learnedRounding: 0,

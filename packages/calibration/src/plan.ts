@@ -13,6 +13,7 @@ import { cachedWeights, type DecoderConfig, type FloatModel, type Weights, withP
 import { checkRecipe, type Range, type Recipe, resolveRecipe, withRules } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import { collectHistograms } from './collect-histograms.ts';
+import { collectSensitivities } from './collect-sensitivities.ts';
 import { gptq } from './gptq.ts';
 import type { Pair } from './learnables.ts';
 import type { LearningStore } from './learning.ts';
@@ -33,7 +34,7 @@ import {
   quantizeModel,
   withKnownRanges,
 } from './quantize-model.ts';
-import { needsHistogram, rangesBy } from './range-rules.ts';
+import { needsHistogram, rangeOf, rangeRulesOf, rangesBy, ruleOf } from './range-rules.ts';
 import { rotate } from './rotations.ts';
 import { searchPrefix } from './search-prefix.ts';
 import { searchScales } from './search-scales.ts';
@@ -45,8 +46,11 @@ export interface Plan {
   /** So many tokens at most, searched; 0 for none; or the tokens. */
   readonly prefix: number | readonly number[];
   readonly transform: Transform;
-  /** `rules`: the recipe's; `minmax`: everything is kept. */
-  readonly ranges: 'rules' | 'minmax';
+  /**
+   * `rules`: the recipe's; `minmax`: everything is kept; `loss`: the recipe's, but where bits are few and the recipe does not say better,
+   * whatever adds least to the loss of the text (`collectSensitivities`).
+   */
+  readonly ranges: RangeChoice;
   /** The share of the layers' multiply-accumulates that may move to 16-bit activations (`placePrecision`), to 1; 0 for none. */
   readonly budget: number;
   /** `learned`: to nearest, after what the paper learns end to end (scales, clipping, ranges), from where the transformation left off. */
@@ -60,6 +64,9 @@ export interface Plan {
 export const TRANSFORMS = ['none', 'smooth', 'scales', 'rotation', 'rotation+scales'] as const;
 export type Transform = (typeof TRANSFORMS)[number];
 
+export const RANGE_CHOICES = ['rules', 'minmax', 'loss'] as const;
+export type RangeChoice = (typeof RANGE_CHOICES)[number];
+
 export const ROUNDINGS = ['nearest', 'gptq', 'learned'] as const;
 export type Rounding = (typeof ROUNDINGS)[number];
 
@@ -67,8 +74,8 @@ export const PRESETS = ['fast', 'best'] as const;
 export type Preset = (typeof PRESETS)[number];
 
 /**
- * What is best as far as measured: a rotation with scales for queries and keys, and rounding with feedback; `best` tunes too. Learned
- * rounding has not shown a gain within so few steps. Models with norms behind attention and MLP, whose residual stream cannot be rotated, get
+ * What is best as far as measured: a rotation with scales for queries and keys, and rounding with feedback; `best`, which takes
+ * gradients, chooses ranges by the loss, and tunes. Learned rounding has not shown a gain within so few steps. Models with norms behind attention and MLP, whose residual stream cannot be rotated, get
  * scales where weights have 8 bits.
  */
 export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick<DecoderConfig, 'outputNorms'>): Plan {
@@ -77,7 +84,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
   return {
     prefix: 4,
     transform: outputNorms && !coarse ? 'scales' : 'rotation+scales',
-    ranges: 'rules',
+    ranges: preset === 'fast' ? 'rules' : 'loss',
     budget: 0,
     rounding: 'gptq',
     tuning: preset === 'fast' ? 0 : coarse ? 120 : 60,
@@ -289,8 +296,34 @@ async function rangesFor(
   const counts = (plan.budget > 0 ? [recipe, widest] : [recipe]).map((own) => needsHistogram(own));
   const count = (site: string): boolean => counts.some((needs) => needs(site));
   const histograms = await collectHistograms(executor, config, weights, calibration, { count, ...options });
-  return (own) => withKnownRanges(rangesBy(histograms, own), own);
+  const byRules = (own: Recipe): Map<string, Range> => withKnownRanges(rangesBy(histograms, own), own);
+  if (plan.ranges === 'rules') return byRules;
+
+  const resolve = resolveRecipe(recipe);
+  const rules = rangeRulesOf(recipe);
+  const asked = (site: string): boolean => {
+    const spec = resolve(site);
+    return spec !== undefined && !spec.range && ruleOf(site, spec, rules).kind === 'percentile';
+  };
+  const samples = evenly(calibration, SENSITIVITY_SAMPLES);
+  const minded = await collectSensitivities(executor, { config, weights, samples, asked }, reporting);
+  return (own) => {
+    const ranges = byRules(own);
+    for (const [site, histogram] of minded) {
+      const spec = resolveRecipe(own)(site);
+      if (spec && spec.bits <= (resolve(site)?.bits ?? 0)) ranges.set(site, rangeOf(histogram, { kind: 'mse' }, spec));
+    }
+    return ranges;
+  };
 }
+
+const SENSITIVITY_SAMPLES = 12; // a pass forward and one back for each
+
+/** `count` of the samples at even distances, or all. */
+const evenly = (samples: readonly Int32Array[], count: number): Int32Array[] =>
+  samples.length <= count
+    ? [...samples]
+    : Array.from({ length: count }, (_, i) => samples[Math.floor(((i + 0.5) * samples.length) / count)] as Int32Array);
 
 const MEASURED_SAMPLES = 2; // enough to tell sites apart, and each takes as long again
 const MEASURED_TOKENS = 256;

@@ -20,7 +20,11 @@ import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor 
 const planOptions = {
   prefix: text('IDS|none', 'preset: tokens before every text (default: searched)', undefined),
   transform: choice(['preset', ...TRANSFORMS], 'preset: what is done to the weights', 'preset'),
-  ranges: choice(['preset', 'rules', 'minmax'], "preset: by the recipe's rules, or everything", 'preset'),
+  ranges: choice(
+    ['preset', ...RANGE_CHOICES],
+    "preset: by the recipe's rules, everything, or what the loss minds",
+    'preset',
+  ),
   budget: number('SHARE', 'preset: of the multiply-accumulates that may get 16-bit activations', [0, 1], undefined),
   rounding: choice(['preset', ...ROUNDINGS], 'preset: of weights; learned as the paper does', 'preset'),
   tuning: integer('STEPS', 'preset: steps of tuning', 0, undefined),
