@@ -5,6 +5,7 @@ import {
   type Placement,
   type Plan,
   PRESETS,
+  RANGE_CHOICES,
   ROUNDINGS,
   TRANSFORMS,
 } from '@mobilequant/calibration';
