@@ -1,5 +1,6 @@
 /** Sensitivities: against finite differences of the loss, value by value. */
-import { block, contextValues, createDecoder, readLayer, type Tap, type Values } from '@mobilequant/core';
+import { block, contextValues, createDecoder, readLayer, type Tap } from '@mobilequant/core';
+import type { Values } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
@@ -54,7 +55,6 @@ describe.each(architectures.filter(({ name }) => ['llama', 'gemma3', 'stablelm',
         const histogram = found.get(`model.layers.${layer}.${site}`);
         const { values } = await loss(site);
         expect(histogram?.min).toBeCloseTo(Math.min(...values.dataSync()), 4);
-        // along random signs, so that one difference asks all values at once
         let sum = 0;
         const step = 1e-2;
         for (let i = 0; i < values.size; i++) {
