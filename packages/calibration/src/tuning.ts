@@ -54,7 +54,7 @@ export interface TuningOptions {
   readonly seed?: number;
   /** Steps between evaluations on the held-out text. Default 10. */
   readonly evaluateEvery?: number;
-  /** Evaluations without a better state after which tuning ends. Default 3. */
+  /** Evaluations without a better state after which tuning ends. Default 8: gains may come late, when the rate has fallen. */
   readonly patience?: number;
   readonly onProgress?: OnProgress;
   readonly onEvaluation?: (evaluation: TuningEvaluation) => void;
@@ -114,7 +114,7 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     hidden = 0,
     seed = 0,
     evaluateEvery = 10,
-    patience = 3,
+    patience = 8,
     onProgress,
     onEvaluation,
     store,
