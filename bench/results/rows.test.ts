@@ -55,11 +55,31 @@ test('an addition alone changes one step, for ranges beside the prefix that they
 });
 
 test('additions upon each other change one step each', () => {
-  const order = ['none', 'prefix', 'percentile', 'sum-sites', 'sum-rotation', 'sum-pairs', 'sum-gptq', 'sum-tuning'];
+  const order = [
+    'none',
+    'prefix',
+    'percentile',
+    'sum-sites',
+    'sum-rotation',
+    'sum-pairs',
+    'sum-gptq',
+    'sum-loss',
+    'sum-tuning',
+  ];
   for (const width of WIDTHS) {
     const steps = [...order, 'sum-learned-rounding'].map((name) => stepsOf(name, width));
     const changed = steps.slice(1).map((step, i) => changes(steps[i] ?? {}, step).join());
-    const wanted = ['prefix', 'ranges', 'recipe', 'transform', 'transform', 'rounding', 'tuning', 'learned-rounding'];
+    const wanted = [
+      'prefix',
+      'ranges',
+      'recipe',
+      'transform',
+      'transform',
+      'rounding',
+      'ranges',
+      'tuning',
+      'learned-rounding',
+    ];
     expect(changed).toEqual(wanted);
   }
 });

@@ -87,17 +87,23 @@ export const ROW_GROUPS: readonly RowGroup[] = [
       { ...sum, name: 'sum-gptq', title: '+ GPTQ', options: { transform: 'rotation+scales', rounding: 'gptq' } },
       {
         ...sum,
+        name: 'sum-loss',
+        title: '+ ranges by the loss',
+        options: { transform: 'rotation+scales', rounding: 'gptq', ranges: 'loss' },
+      },
+      {
+        ...sum,
         name: 'sum-tuning',
         title: '+ tuning',
         method: 'best',
-        options: { transform: 'rotation+scales', rounding: 'gptq', 'learned-rounding': 0 },
+        options: { transform: 'rotation+scales', rounding: 'gptq', ranges: 'loss', 'learned-rounding': 0 },
       },
       {
         ...sum,
         name: 'sum-learned-rounding',
         title: '+ learned rounding',
         method: 'best',
-        options: { transform: 'rotation+scales', rounding: 'gptq', 'learned-rounding': 16 },
+        options: { transform: 'rotation+scales', rounding: 'gptq', ranges: 'loss', 'learned-rounding': 16 },
       },
       {
         ...sum,
