@@ -1,5 +1,5 @@
 import { createDecoder, type DecoderConfig, simulatedReading, type Weights } from '@mobilequant/core';
-import { fakeQuantize, type QuantizerSpec, recipes, withRules } from '@mobilequant/quantizer';
+import { type Encoding, fakeQuantize, type QuantizerSpec, recipes, withRules } from '@mobilequant/quantizer';
 import { eagerExecutor } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import * as tf from '@tensorflow/tfjs';
@@ -90,6 +90,18 @@ describe('gptq', () => {
     expect(await outputError(given, result, given.samples)).toBeLessThan(
       await outputError(given, nearest, given.samples),
     );
+  });
+
+  test('gives the weights before their rounding where it is asked to, which round to nearest to the same', async () => {
+    const given = await input(config, weights);
+    const [plain, kept] = [await gptq(runtime, given), await gptq(runtime, given, { fractions: true })];
+    const { encodings } = (await quantizeModel(kept)).model;
+    const name = 'model.layers.1.mlp.w2.weight';
+    const before = await kept.unrounded.read(name);
+    const rounded = await kept.weights.read(name);
+    expect(before).not.toEqual(rounded);
+    expect(fakeQuantize(before, encodings.get(name) as Encoding)).toEqual(rounded);
+    expect(await plain.unrounded.read(name)).toEqual(rounded);
   });
 
   test('is the same every time', async () => {

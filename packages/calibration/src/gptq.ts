@@ -42,6 +42,8 @@ export interface GptqOptions {
   readonly block?: number;
   /** `nearest` chooses scales by error too, but rounds without feedback or correction, for comparison. Default `gptq`. */
   readonly rounding?: 'gptq' | 'nearest';
+  /** Keep what the weights were before they were rounded, a byte more for each. Default false: `unrounded` is then the rounded weights. */
+  readonly fractions?: boolean;
   readonly onProgress?: OnProgress;
   /** Looked at before each layer; an aborted one throws its reason. */
   readonly signal?: AbortSignal;
@@ -49,7 +51,7 @@ export interface GptqOptions {
 
 /** What `quantizeModel` takes, with weights that lie on the grids that it makes of `clipping`. */
 export interface GptqResult extends Required<QuantizeInput> {
-  /** The weights before their rounding: to nearest they round to `weights`. What is learned of rounding starts from them. */
+  /** The weights before their rounding, to a 256th of a step: to nearest they round to `weights`. What is learned of rounding starts from them. */
   readonly unrounded: Weights;
 }
 
@@ -69,7 +71,15 @@ const STAGES: readonly { readonly modules: readonly string[]; readonly cut: bool
 export async function gptq(
   executor: Executor,
   { samples, ...input }: GptqInput,
-  { damping = 0.01, correction = 0, block = 128, rounding = 'gptq', onProgress, signal }: GptqOptions = {},
+  {
+    damping = 0.01,
+    correction = 0,
+    block = 128,
+    rounding = 'gptq',
+    fractions = false,
+    onProgress,
+    signal,
+  }: GptqOptions = {},
 ): Promise<GptqResult> {
   const { config, recipe } = input;
   const resolve = resolveRecipe(recipe);
@@ -129,8 +139,10 @@ export async function gptq(
     const importance = rounding === 'gptq' ? feedback.pivots : feedback.diagonal;
     const ranges = input.clipping?.get(site) ?? clipByError(weight, spec, importance, site);
     const { encoding } = encodingFromRanges(ranges, spec, { site });
-    if (rounding === 'gptq')
-      return { ...(await roundWithFeedback(programs, weight, encoding, feedback)), encoding, ranges };
+    if (rounding === 'gptq') {
+      const { levels, fractions: own } = await roundWithFeedback(programs, weight, encoding, feedback);
+      return { levels, ...(fractions && { fractions: own }), encoding, ranges };
+    }
     const levels = quantize(weight.data as Float32Array, encoding, { site });
     return { levels, encoding, ranges };
   }
@@ -143,7 +155,7 @@ interface Rounded extends Partial<RoundedLevels> {
   readonly ranges: Ranges;
 }
 
-/** What a weight was before it was rounded; without feedback nothing is kept of that. */
+/** What a weight was before it was rounded, as far as that was kept. */
 const realsOf = ({ levels, fractions, encoding }: Rounded): Float32Array =>
   fractions ? unrounded({ levels, fractions }, encoding) : dequantize(levels, encoding);
 

@@ -47,8 +47,8 @@ export interface Plan {
   readonly prefix: number | readonly number[];
   readonly transform: Transform;
   /**
-   * `rules`: the recipe's; `minmax`: everything is kept; `loss`: the recipe's, but where bits are few and the recipe does not say better,
-   * whatever adds least to the loss of the text (`collectSensitivities`).
+   * `rules`: the recipe's; `minmax`: everything is kept; `loss`: the recipe's, but in place of percentiles whatever adds least to the loss
+   * of the text (`collectSensitivities`).
    */
   readonly ranges: RangeChoice;
   /** The share of the layers' multiply-accumulates that may move to 16-bit activations (`placePrecision`), to 1; 0 for none. */
@@ -75,8 +75,8 @@ export type Preset = (typeof PRESETS)[number];
 
 /**
  * What is best as far as measured: a rotation with scales for queries and keys, and rounding with feedback; `best`, which takes
- * gradients, chooses ranges by the loss, and tunes. Learned rounding has not shown a gain within so few steps. Models with norms behind attention and MLP, whose residual stream cannot be rotated, get
- * scales where weights have 8 bits.
+ * gradients, chooses ranges by the loss, and tunes. Learned rounding has not shown a gain within so few steps. Models with norms behind
+ * attention and MLP, whose residual stream cannot be rotated, get scales where weights have 8 bits.
  */
 export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick<DecoderConfig, 'outputNorms'>): Plan {
   const weights = resolveRecipe(recipe)('model.layers.0.mlp.w1.weight');
@@ -183,9 +183,13 @@ export async function carryOut(
       const { training: samples = calibration } = learning;
       return quantizeModel(await learnAndFuse(executor, 'mobilequant', { ...input, samples }, { epochs, ...saving }));
     }
-    const found = await gptq(executor, { ...input, samples: calibration }, reporting);
-    const learns = plan.tuning > 0 && plan.learnedRounding > 0;
-    return quantizeModel({ ...found, weights: cachedWeights(learns ? found.unrounded : found.weights) });
+    const fractions = plan.tuning > 0 && plan.learnedRounding > 0;
+    const { unrounded, ...found } = await gptq(
+      executor,
+      { ...input, samples: calibration },
+      { fractions, ...reporting },
+    );
+    return quantizeModel({ ...found, weights: cachedWeights(fractions ? unrounded : found.weights) });
   });
   const made = { float, ...(placement && { placement }), seconds };
   if (plan.tuning === 0) return { ...rounded, ...made };
