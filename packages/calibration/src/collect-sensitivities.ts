@@ -42,7 +42,12 @@ const GRADIENT = 'gradient:';
 const QUERY_CHUNK = 128;
 const HEAD_ROWS = 128;
 
-/** Full site name → its values, each counted as the square of its gradient. */
+/**
+ * Full site name → its values, each counted as the square of its gradient. In memory are the states before each layer of one sample, and
+ * what the sites of one layer hold.
+ *
+ * @throws NonFiniteError when a value is NaN or infinite; what `onProgress` throws, to stop it.
+ */
 export async function collectSensitivities(
   executor: Executor,
   { config, weights, samples, asked }: SensitivityInput,
@@ -85,19 +90,22 @@ export async function collectSensitivities(
     return dx as Value;
   };
 
-  for (const sample of samples) {
-    const inputs: Value[] = [];
-    const shape = [sample.length, config.hidden];
-    let x = await decoder.embed(sample);
-    for (let layer = 0; layer < config.layers; layer++) {
-      inputs.push({ data: x, shape });
-      x = await decoder.block(layer, x);
+  try {
+    for (const sample of samples) {
+      const inputs: Value[] = [];
+      const shape = [sample.length, config.hidden];
+      let x = await decoder.embed(sample);
+      for (let layer = 0; layer < config.layers; layer++) {
+        inputs.push({ data: x, shape });
+        x = await decoder.block(layer, x);
+      }
+      let dy: Value = { data: await headGradient(programs, config, weights, x, sample), shape };
+      for (let layer = config.layers - 1; layer >= 0; layer--) dy = await backward(layer, inputs[layer] as Value, dy);
     }
-    let dy: Value = { data: await headGradient(programs, config, weights, x, sample), shape };
-    for (let layer = config.layers - 1; layer >= 0; layer--) dy = await backward(layer, inputs[layer] as Value, dy);
+  } finally {
+    await programs.release();
+    await decoder.release();
   }
-  await programs.release();
-  await decoder.release();
   return found;
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { normal } from '../test/tiny-layer.ts';
-import { binEdge, histogramOf, mergeHistograms } from './histogram.ts';
+import { binEdge, histogramOf, mergeHistograms, weightedHistogramOf } from './histogram.ts';
 
 /** Normal numbers with outliers of any size, both zeros, and numbers too small to be normal. */
 function values(seed: number, count: number): Float32Array {
@@ -70,4 +70,39 @@ test('bins meet, and zero is an edge', () => {
     expect(binEdge(bin)).toBeLessThan(binEdge(bin + 1));
   expect(binEdge(2 ** 15 + 0x3f80)).toBe(1);
   expect(binEdge(2 ** 15 - 0x3f80)).toBe(-1);
+});
+
+describe('weightedHistogramOf', () => {
+  test('has the bins of a plain one, and in each the sum of the weights of its values', () => {
+    const x = values(3, 200);
+    const places = Array.from(x, (value) => histogramOf(Float32Array.of(value)).bins[0]);
+    const weights = Float32Array.from(x, (_, i) => (i % 5) / 4);
+    const { counts, total, ...rest } = weightedHistogramOf(x, weights);
+    const { counts: plain, total: count, ...same } = histogramOf(x);
+    expect(rest).toEqual(same);
+    for (const [i, bin] of rest.bins.entries()) {
+      const own = weights.filter((_, j) => places[j] === bin);
+      expect(own.length).toBe(plain[i]);
+      expect(counts[i]).toBeCloseTo(
+        own.reduce((a, b) => a + b, 0),
+        9,
+      );
+    }
+    expect(total).toBeCloseTo(
+      weights.reduce((a, b) => a + b, 0),
+      9,
+    );
+    expect(count).toBe(x.length);
+  });
+
+  test('of weights of 1 is the plain one, each time', () => {
+    const x = values(4, 300);
+    for (let time = 0; time < 2; time++)
+      expect(
+        weightedHistogramOf(
+          x,
+          x.map(() => 1),
+        ),
+      ).toEqual(histogramOf(x));
+  });
 });

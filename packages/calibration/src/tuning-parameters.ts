@@ -226,7 +226,7 @@ export async function tunable(executor: Executor, base: QuantizedModel, targets:
 }
 
 /** Whether a parameter moves integers. */
-export const isMove = (name: string): boolean => name.endsWith('.up') || name.endsWith('.down');
+const isMove = (name: string): boolean => name.endsWith('.up') || name.endsWith('.down');
 
 /** Some rows of a matrix of so many, one after another. */
 function rowsOfLevels(levels: SignedLevels, encoding: Encoding, count: number, rows: ArrayLike<number>): Float32Array {
