@@ -216,7 +216,7 @@ export async function carryOut(
 function checkLearning({ rounding, tuning }: Plan): void {
   if (rounding !== 'learned' || tuning === 0) return;
   throw new RangeError(
-    `plan: expected no tuning where rounding is learned, got ${tuning} steps. Leave one of them out.`,
+    `plan: expected no tuning where rounding is learned, got ${tuning} steps. Set tuning to 0, or round otherwise.`,
   );
 }
 

@@ -43,7 +43,7 @@ const options = {
   ...runtimeOptions,
 };
 
-const notes = `Presets: fast takes no gradients, best tunes scales, norms and biases; both choose their steps by the recipe.
+const notes = `Presets: fast takes no gradients; best chooses ranges by the loss and tunes scales, norms and biases; both choose their steps by the recipe.
 Statistics come from N windows of T tokens at even distances over the text, learning from windows at random places.
 Interrupted (Ctrl-C, or killed), learning goes on with --resume and the same options, to the same result.`;
 
