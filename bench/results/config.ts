@@ -42,8 +42,10 @@ export interface ModelEntry {
   readonly rows?: readonly string[];
   /** Rows that need not be known so well: windows of each text at most, for those. */
   readonly fewer?: { readonly windows: number; readonly rows: readonly string[] };
-  /** Rows that are measured in integers too. */
+  /** Rows that are measured in integers: as exported, run by ONNX Runtime. Their simulated form is compared with that. */
   readonly integer?: readonly string[];
+  /** Windows of each text at most for that comparison; by default all. */
+  readonly compared?: number;
   /** A file beside the config: another implementation's numbers under these conditions. */
   readonly reference?: string;
 }

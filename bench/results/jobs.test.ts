@@ -23,7 +23,7 @@ test('rows that ask for the same share one quantization and its measurements', (
     Object.keys(asked.options).length,
     measurements.map(({ form, text }) => `${form} ${text.name}`).join(),
   ]);
-  const [simulated, both] = ['simulated one,simulated two', 'simulated one,integer one,simulated two,integer two'];
+  const [simulated, both] = ['simulated one,simulated two', 'integer one,integer two,simulated one,simulated two'];
   expect(forms).toEqual([
     ['w8a8-strict', 4, simulated], // asked for in two groups
     ['w4a8-strict', 4, simulated],
@@ -53,6 +53,17 @@ test('rows that need not be known so well have fewer windows, and the float mode
     [undefined, 8],
   ]);
   expect(jobs?.floats.map(({ text }) => text.windows)).toEqual([undefined, 8, 4, 4]);
+});
+
+test('the simulated form of what is measured in integers can have fewer windows too', () => {
+  const [jobs] = jobsOf({ models: [{ ...entry, compared: 6 }] }, { only: ['sites', 'fast'] });
+  const windows = jobs?.quantizations.map(({ measurements }) =>
+    measurements.map(({ form, text }) => `${form} ${text.windows}`),
+  );
+  const both = ['integer undefined', 'integer 8', 'simulated 6', 'simulated 6'];
+  const simulated = ['simulated undefined', 'simulated 8'];
+  expect(windows).toEqual([simulated, simulated, both, both]);
+  expect(jobs?.floats.map(({ text }) => text.windows)).toEqual([undefined, 8]);
 });
 
 test('models and rows are chosen by the config, the command line, or both', () => {

@@ -40,13 +40,12 @@ export function jobsOf(config: Config, { only, models, ...selection }: Selection
         for (const width of WIDTHS) {
           const asked = askedOf(entry, row, width);
           const { measurements } = getOrSet(jobs, canonical(asked), { asked, measurements: new Map() });
-          for (const text of textsOf(entry, selection, row)) {
-            addFloat(text);
-            for (const form of formsOf(entry, row)) {
+          textsOf(entry, selection, row).forEach(addFloat);
+          for (const form of formsOf(entry, row))
+            for (const text of textsOf(entry, selection, row, form)) {
               const measurement: AskedMeasurement = { model: entry.name, quantization: asked, text, form };
               measurements.set(canonical(measurement), measurement);
             }
-          }
         }
       }
       const quantizations = [...jobs.values()].map(({ asked, measurements }) => ({
@@ -61,24 +60,29 @@ export function jobsOf(config: Config, { only, models, ...selection }: Selection
 export const rowsOf = ({ rows }: ModelEntry): Row[] =>
   ROW_GROUPS.flatMap((group) => group.rows.filter(({ name }) => !rows || rows.includes(name)));
 
-/** The forms in which a row is measured. */
-export const formsOf = ({ integer = [] }: ModelEntry, { name }: Row): readonly ('simulated' | 'integer')[] =>
-  integer.includes(name) ? ['simulated', 'integer'] : ['simulated'];
+export type Form = 'simulated' | 'integer';
+
+/** The forms in which a row is measured, the one that counts first. */
+export const formsOf = ({ integer = [] }: ModelEntry, { name }: Row): readonly [Form, ...Form[]] =>
+  integer.includes(name) ? ['integer', 'simulated'] : ['simulated'];
 
 export function askedOf({ name, calibration }: ModelEntry, row: Row, width: Width): Asked {
   const way = wayOf(row, width);
   return { model: name, ...way, meaning: hashOf(meaningOf(way)), calibration };
 }
 
-/** A model's texts with as many windows as are wanted: for a row, or for those that are to be known well. */
+/** A model's texts with as many windows as are wanted: for a row and the form that counts of it, or for those that are to be known well. */
 export function textsOf(
-  { texts, fewer }: ModelEntry,
+  entry: ModelEntry,
   { windows: selected }: Pick<Selection, 'windows'>,
   row?: Row,
+  form?: Form,
 ): TextEntry[] {
+  const { texts, fewer, compared } = entry;
   const forRow = row && fewer?.rows.includes(row.name) ? fewer.windows : undefined;
+  const forForm = row && form && form !== formsOf(entry, row)[0] ? compared : undefined;
   return texts.map((text) => {
-    const limits = [selected, forRow, text.windows].filter((limit) => limit !== undefined);
+    const limits = [selected, forRow, forForm, text.windows].filter((limit) => limit !== undefined);
     return limits.length > 0 ? { ...text, windows: Math.min(...limits) } : text;
   });
 }

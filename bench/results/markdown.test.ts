@@ -68,6 +68,18 @@ const records: ResultRecord[] = [
 ];
 const written = (more: readonly ResultRecord[] = []) => resultsMarkdown(config, [...records, ...more]);
 
+test('integers are compared with the simulated model on the windows that both have', () => {
+  const few: ModelEntry = { ...entry, rows: ['fast'], compared: 1 };
+  const one = measured('fast', 'W8A8', 'simulated');
+  const simulated = {
+    ...one,
+    asked: { ...one.asked, text: { ...text, windows: 1 } },
+    result: { ...one.result, windows: 1, tokens: 10, losses: [30] },
+  };
+  const document = resultsMarkdown({ models: [few] }, [float, measured('fast', 'W8A8', 'integer'), simulated]);
+  expect(document).toContain('| fast, prose | w8a8 | 1 | 20.09 | 22.20 | +10.5 % |'); // e^3, e^3.1
+});
+
 test('a section a model: conditions in words, then tables of what was measured', () => {
   const few = { models: [{ ...entry, rows: ['sites', 'fast'] }] };
   const document = resultsMarkdown(few, [...records, measured('sites', 'W8A8', 'simulated')]);
@@ -84,18 +96,18 @@ test('a section a model: conditions in words, then tables of what was measured',
 
     ### W8A8, prose
 
-    |  | recipe | windows | perplexity | float | to float | to plain float | KL | equal | time | memory |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-    | **One addition alone, to min-max with the paper’s sites** |  |  |  |  |  |  |  |  |  |  |
-    | 16-bit sites | w8a8 | 2 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | – | – |
-    | **Presets** |  |  |  |  |  |  |  |  |  |  |
-    | fast | w8a8 | 2 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
+    |  | recipe | form | windows | perplexity | float | to float | to plain float | KL | equal | time | memory |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+    | **One addition alone, to min-max with the paper’s sites** |  |  |  |  |  |  |  |  |  |  |  |
+    | 16-bit sites | w8a8 | simulated | 2 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | – | – |
+    | **Presets** |  |  |  |  |  |  |  |  |  |  |  |
+    | fast | w8a8 | integer | 2 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % | 2 min | 1.25 GB |
 
-    ### In integers
+    ### Integer and simulated
 
-    |  | recipe | simulated | integer to simulated | windows | perplexity | float | to float | to plain float | KL | equal |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-    | fast, prose | w8a8 | 33 | +0.00 % | 2 | 33 | 32 | +3.13 ± 1.03 % | +10.5 ± 0.0 % | 0.01250 | 91.5 % |
+    |  | recipe | windows | simulated | integer | integer to simulated |
+    | --- | ---: | ---: | ---: | ---: | ---: |
+    | fast, prose | w8a8 | 2 | 36.60 | 36.60 | +0.00 % |
 
     ### Time of each step
 

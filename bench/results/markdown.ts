@@ -83,7 +83,7 @@ Written by \`pnpm bench results\`; do not edit.
 - **KL**: mean Kullback-Leibler divergence of the quantized model's next-token distribution from the float one's, in nats. **equal**: share of positions with the same likeliest token.
 - **time** and **memory**: of \`mobilequant quantize\` in a process of its own: wall time, and resident memory at its peak (GB of 10⁹ bytes).
 
-Numbers are of the model simulated in float unless a table says _integer_: that is the exported model, run by ONNX Runtime.
+**form**: _integer_ is the exported model, run by ONNX Runtime; _simulated_ is its arithmetic in float.
 \`w8a8\` and \`w4a8\` are the recipes for devices, with 16 bits at sites where a device has them anyway; \`*-strict\` have the paper's 8 bits there; \`paper-*\` are the paper's own recipes. Under W4A8, \`paper-w4a8-sym\` is shown: symmetric per output channel, as a device wants it.`;
 
 function modelSection(
@@ -160,16 +160,17 @@ function widthTable(
 ): string[] {
   const own = new Set(rowsOf(entry));
   const costs = index === 0;
-  const columns = ['recipe', ...LOSS, ...(costs ? ['time', 'memory'] : [])];
+  const columns = ['recipe', 'form', ...LOSS, ...(costs ? ['time', 'memory'] : [])];
   const rows = ROW_GROUPS.flatMap(({ title, rows }) => {
     const measured = rows.flatMap((row) => {
       const text = textsOf(entry, selection, row)[index];
       if (!text || !own.has(row)) return [];
       const quantization = askedOf(entry, row, width);
-      const found = records.loss({ model: entry.name, quantization, text, form: 'simulated' });
+      const [form] = formsOf(entry, row);
+      const found = records.loss({ model: entry.name, quantization, text, form });
       if (!found) return [];
       const cost = costs ? costCells(records.quantization(quantization)) : [];
-      return { name: row.title, cells: [quantization.recipe, ...found.cells, ...cost] };
+      return { name: row.title, cells: [quantization.recipe, form, ...found.cells, ...cost] };
     });
     return measured.length > 0 ? [{ name: `**${title}**`, cells: columns.map(() => '') }, ...measured] : [];
   });
@@ -222,27 +223,35 @@ export function percent(logRatio: number, standardError?: number): string {
   return `${over < 0 ? '−' : '+'}${Math.abs(over).toFixed(digits)}${error} %`;
 }
 
-/** The rows that were measured in integers, beside what they are simulated. */
+/** The rows that were measured in integers, beside their simulated form on the windows that both have. */
 function integerTable(entry: ModelEntry, records: Records, selection: Pick<Selection, 'windows'>): string[] {
   const rows = rowsOf(entry)
-    .filter((row) => formsOf(entry, row).includes('integer'))
+    .filter((row) => formsOf(entry, row).length > 1)
     .flatMap((row) =>
       WIDTHS.flatMap((width) =>
-        textsOf(entry, selection, row).flatMap((text) => {
-          const asked = { model: entry.name, quantization: askedOf(entry, row, width), text };
-          const simulated = records.loss({ ...asked, form: 'simulated' });
-          const integer = records.loss({ ...asked, form: 'integer' });
+        entry.texts.flatMap((text, index) => {
+          const quantization = askedOf(entry, row, width);
+          const [integer, simulated] = (['integer', 'simulated'] as const).map((form) => {
+            const text = textsOf(entry, selection, row, form)[index] as TextEntry;
+            return records.measurement({ model: entry.name, quantization, text, form })?.result;
+          });
           if (!integer || !simulated) return [];
-          const apart = percent(Math.log(integer.result.perplexity / simulated.result.perplexity));
-          const name = `${row.title}, ${text.name}`;
-          const cells = [asked.quantization.recipe, simulated.result.perplexity, apart, ...integer.cells];
-          return { name, cells };
+          const apart = logOf(integer, simulated.windows) - logOf(simulated, simulated.windows);
+          const perplexities = [simulated, integer].map((of) => Math.exp(logOf(of, simulated.windows)));
+          return {
+            name: `${row.title}, ${text.name}`,
+            cells: [quantization.recipe, simulated.windows, ...perplexities, percent(apart)],
+          };
         }),
       ),
     );
-  const columns = ['recipe', 'simulated', 'integer to simulated', ...LOSS];
-  return rows.length > 0 ? ['### In integers', markdownTable({ columns, rows })] : [];
+  const columns = ['recipe', 'windows', 'simulated', 'integer', 'integer to simulated'];
+  return rows.length > 0 ? ['### Integer and simulated', markdownTable({ columns, rows })] : [];
 }
+
+/** The logarithm of the perplexity of the first windows. */
+const logOf = ({ losses, tokens }: MeasurementRecord['result'], windows: number): number =>
+  losses.slice(0, windows).reduce((sum, loss) => sum + loss, 0) / ((tokens / losses.length) * windows);
 
 /** What each step of a preset took. */
 function stepsTable(entry: ModelEntry, records: Records): string[] {
@@ -281,7 +290,7 @@ function referenceTable(
   const ours = (name: string, width: Width): MeasurementRecord | undefined => {
     const row = rowsOf(entry).find((candidate: Row) => candidate.name === name);
     const quantization = row && askedOf(entry, row, width);
-    return quantization && records.measurement({ model: entry.name, quantization, text, form: 'simulated' });
+    return quantization && records.measurement({ model: entry.name, quantization, text, form: formsOf(entry, row)[0] });
   };
   const rows = results.map(({ title, width, perplexity, row }) => {
     const own = row === undefined ? undefined : ours(row, width);
