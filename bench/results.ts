@@ -2,11 +2,13 @@
  * The document of results: quantizes models by every row of `results/rows.ts`, measures each on texts, and writes `docs/results.md`.
  *
  *     pnpm bench results [CONFIG] [--path NAME=DIR]… [--model NAME]… [--only ROW,ROW] [--windows N]
- *         [--work DIR] [--out FILE] [--threads N] [--keep] [--markdown]
+ *         [--work DIR] [--records DIR] [--out FILE] [--threads N] [--keep] [--markdown]
  *
  * CONFIG (default `bench/results.config.json`) says which models, texts and rows; `--path` where the folders lie that it calls `$NAME`.
- * What is done is kept in the work folder, a JSON file for each, so the command can be stopped and called again; quantized
- * models are removed once they are measured, unless `--keep`. `--markdown` writes the document of what is there, and measures nothing.
+ * What is done is kept in the folder of records, a JSON file for each, so the command can be stopped and called again; quantized
+ * models, which lie in the work folder, are removed once they are measured, unless `--keep`. `--markdown` writes the document of what is
+ * there, and measures nothing. The records of `docs/results.md` are in `bench/results/records`: with `--records` that folder, only what is
+ * missing in the document is measured.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -41,6 +43,7 @@ const { positionals, values } = parseArgs({
     only: { type: 'string' },
     windows: { type: 'string' },
     work: { type: 'string', default: 'out/results' },
+    records: { type: 'string' },
     out: { type: 'string', default: 'docs/results.md' },
     threads: { type: 'string', default: '2' },
     keep: { type: 'boolean', default: false },
@@ -56,7 +59,7 @@ const windows = values.windows === undefined ? undefined : Number(values.windows
 const work = resolve(values.work);
 const threads = Number(values.threads);
 const failures: string[] = [];
-const store = recordStore(join(work, 'records'));
+const store = recordStore(values.records ?? join(work, 'records'));
 
 const STATUS_SECONDS = 20;
 const CLI = fileURLToPath(new URL('../packages/mobilequant/src/cli.ts', import.meta.url));

@@ -134,7 +134,7 @@ export function recordStore(folder: string): RecordStore {
     async save(record) {
       await mkdir(folder, { recursive: true });
       const path = pathFor(record);
-      await writeFile(`${path}.part`, `${JSON.stringify(record, null, 2)}\n`);
+      await writeFile(`${path}.part`, `${JSON.stringify(record)}\n`);
       await rename(`${path}.part`, path);
     },
     async all() {

@@ -79,6 +79,7 @@ export {
 } from './place-precision.ts';
 export {
   carryOut,
+  heldOutOf,
   type Plan,
   type PlanInput,
   type PlanOptions,
@@ -90,6 +91,7 @@ export {
   type RangeChoice,
   ROUNDINGS,
   type Rounding,
+  samplesForTuning,
   TRANSFORMS,
   type Transform,
 } from './plan.ts';

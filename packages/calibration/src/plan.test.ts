@@ -11,7 +11,7 @@ import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architecture } from '../test/architectures.ts';
 import { tinyWeights } from '../test/tiny-layer.ts';
-import { carryOut, type Plan, presetPlan } from './plan.ts';
+import { carryOut, heldOutOf, type Plan, presetPlan, samplesForTuning } from './plan.ts';
 import type { Progress } from './progress.ts';
 
 const runtime = nodeRuntime();
@@ -147,4 +147,9 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
     learnedRounding: 0,
   });
   expect(presetPlan('fast', recipes.w8a8, sandwiched)).toMatchObject({ transform: 'scales' });
+});
+
+test('an eighth of the training samples is held out, and never more than four', () => {
+  expect([1, 2, 9, 10, 28, 1000].map(heldOutOf)).toEqual([0, 1, 1, 2, 4, 4]);
+  expect(heldOutOf(samplesForTuning(60))).toBe(samplesForTuning(60) - 60);
 });

@@ -101,7 +101,7 @@ export interface PlanInput {
   readonly calibration: readonly Int32Array[];
   /** Token ids to tune on; by default those of calibration. */
   readonly training?: readonly Int32Array[];
-  /** Token ids by which the best state is chosen; by default the last eighth of the training samples, which are then not learned from. */
+  /** Token ids by which the best state is chosen; by default the last of the training samples (`heldOutOf`), which are then not learned from. */
   readonly heldOut?: readonly Int32Array[];
   /** The token that begins a text, if the model has one. */
   readonly first?: number | undefined;
@@ -165,7 +165,7 @@ export async function carryOut(
     prefixOf(executor, plan, { config, weights, calibration, first, ...reporting }),
   );
   const float = await withPrefix(executor, config, weights, prefix);
-  const model = await timed('transform', async (): Promise<FloatModel> => {
+  const model = await timed('transform', async () => {
     const changed = await transformed(executor, plan, float, { recipe, calibration, seed, ...reporting });
     return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
   });
@@ -192,11 +192,12 @@ export async function carryOut(
     );
     return quantizeModel({ ...found, weights: cachedWeights(fractions ? unrounded : found.weights) });
   });
+  model.weights.forget(); // the rounded ones have a cache of their own
   const made = { float, ...(placement && { placement }), seconds };
   if (plan.tuning === 0) return { ...rounded, ...made };
 
   const { training = calibration } = learning;
-  const { heldOut = training.slice(training.length - Math.ceil((training.length - 1) / 8)) } = learning;
+  const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = learning;
   const tuned = await timed('tuning', () =>
     tune(
       executor,
@@ -212,6 +213,14 @@ export async function carryOut(
   );
   return { model: tuned.model, widened: rounded.widened, ...made };
 }
+
+/** Of so many training samples, those that are held out to choose the best state by: an eighth, and 4 at most. */
+export const heldOutOf = (samples: number): number => Math.min(HELD_OUT, Math.ceil((samples - 1) / 8));
+
+/** Training samples with which tuning sees another one at each step, those that are held out included. */
+export const samplesForTuning = (steps: number): number => steps + HELD_OUT;
+
+const HELD_OUT = 4;
 
 /** What learns saves its state, and there is room for one. */
 function checkLearning({ rounding, tuning }: Plan): void {

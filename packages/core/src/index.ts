@@ -38,6 +38,7 @@ export { inverseFrequencies, type RopeTables, ropeTables, rotate, swapHalves } f
 export { rowDot, softmax } from './row-dot.ts';
 export { floatTap, type Hint, type Tap } from './tap.ts';
 export {
+  type CachedWeights,
   cachedWeights,
   embed,
   headName,

@@ -31,3 +31,12 @@ test('beyond its size it reads again, and keeps what it has', async () => {
   for (const name of ['a', 'b', 'c', 'a', 'b', 'c', 'c']) await cached.read(name);
   expect(reads).toEqual({ a: 1, b: 1, c: 3 });
 });
+
+test('what it lets go of it reads again, once', async () => {
+  const { weights, reads } = counting();
+  const cached = cachedWeights(weights, 20); // one tensor of 16 bytes
+  await cached.read('a');
+  cached.forget();
+  for (const name of ['b', 'b', 'a', 'a']) await cached.read(name);
+  expect(reads).toEqual({ a: 3, b: 1 });
+});

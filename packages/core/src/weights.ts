@@ -21,11 +21,16 @@ export interface Weights {
 /** Bytes that a cache keeps at most: models up to 560 million weights, and half of one of a billion. */
 const CACHE_BYTES = 2.25e9;
 
+export interface CachedWeights extends Weights {
+  /** Lets go of what is kept; what is read from now on is kept again. */
+  forget(): void;
+}
+
 /**
  * Keeps the tensors that were read, up to so many bytes: one copy in memory, shared by all that read through it. Those beyond are read
  * again each time, so that a large model is slower instead of too large.
  */
-export function cachedWeights(weights: Weights, bytes: number = CACHE_BYTES): Weights {
+export function cachedWeights(weights: Weights, bytes: number = CACHE_BYTES): CachedWeights {
   const tensors = new Map<string, Promise<Float32Array>>();
   let left = bytes;
   return {
@@ -43,6 +48,10 @@ export function cachedWeights(weights: Weights, bytes: number = CACHE_BYTES): We
         tensors.set(name, tensor);
       }
       return tensor;
+    },
+    forget() {
+      tensors.clear();
+      left = bytes;
     },
   };
 }

@@ -97,7 +97,8 @@ describe('from a model to an exported one', () => {
     ];
     expect(Math.abs(simulated / float - 1)).toBeLessThan(recipe === 'w8a8' ? 0.05 : 0.4);
     expect(integer / simulated).toBeCloseTo(1, 3);
-    const { plan } = JSON.parse(await readFile(join(directory, preset, 'quantization.json'), 'utf8')).options;
+    const { plan, training } = JSON.parse(await readFile(join(directory, preset, 'quantization.json'), 'utf8')).options;
+    if (preset === 'best') expect(training).toMatch(/^7 /); // 3 + 4: another one for each step, and 4 held out
     expect(plan).toMatchObject({ prefix: config.mobilequant.prefix, rounding: 'gptq' });
   });
 

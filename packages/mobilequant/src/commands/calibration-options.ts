@@ -28,7 +28,12 @@ export const calibrationOptions: {
   samples: integer('N', 'calibration samples', 1, 32),
   tokens: integer('T', 'tokens of a sample', 2, 512),
   learn: texts('FILE…', 'what to learn from (default: the calibration files)'),
-  'learn-samples': integer('N', 'samples to learn from (default: as many as for calibration)', 1, undefined),
+  'learn-samples': integer(
+    'N',
+    'samples to learn from (default: as many as for calibration; a preset takes another one for each step of tuning)',
+    1,
+    undefined,
+  ),
   'learn-tokens': integer('T', 'tokens of these (default: as for calibration)', 2, undefined),
   epochs: integer('E', 'passes over the samples when learning', 1, 2),
   seed: integer('S', 'seed of the windows to learn from', 0, 1),
@@ -52,7 +57,12 @@ export async function openRecipe(nameOrFile: string, option: string, { directory
   });
 }
 
-/** The samples that the options ask for. */
+/**
+ * The samples that the options ask for.
+ *
+ * @param wanted how many to learn from if the options do not say, or all rows of ids where there are fewer; by default as many as for
+ *   calibration
+ */
 export async function samplesFor(
   { checkpoint, config }: Model,
   {
@@ -60,11 +70,12 @@ export async function samplesFor(
     samples,
     tokens,
     learn,
-    'learn-samples': learnSamples = samples,
+    'learn-samples': learnSamples,
     'learn-tokens': learnTokens = tokens,
     seed,
   }: CalibrationValues,
   surroundings: Surroundings,
+  wanted: number = samples,
 ): Promise<Pick<Required<QuantizeDirectoryInput>, 'calibration' | 'training'>> {
   const read = (files: readonly string[]) =>
     readTokens(
@@ -81,14 +92,10 @@ export async function samplesFor(
   const longest = Math.max(tokens, learnTokens);
   if (longest > config.maxPositions)
     surroundings.report(`Samples of ${longest} tokens are longer than the model's ${config.maxPositions} positions.`);
-  return {
-    calibration: even,
-    training: randomSamples(learn.length > 0 ? await read(learn) : source, {
-      samples: learnSamples,
-      tokens: learnTokens,
-      seed,
-    }),
-  };
+  const learned = learn.length > 0 ? await read(learn) : source;
+  const most = learned.kind === 'rows' && wanted > samples ? Math.min(wanted, learned.rows.length) : wanted;
+  const training = randomSamples(learned, { samples: learnSamples ?? most, tokens: learnTokens, seed });
+  return { calibration: even, training };
 }
 
 /** How to learn, as the options say. */

@@ -5,8 +5,10 @@ import {
   type Placement,
   type Plan,
   PRESETS,
+  presetPlan,
   RANGE_CHOICES,
   ROUNDINGS,
+  samplesForTuning,
   TRANSFORMS,
 } from '@mobilequant/calibration';
 import { formatNumber } from '@mobilequant/evaluator';
@@ -84,11 +86,13 @@ export const quantize: Command = command({
     const directory = pathFrom(surroundings, values.out);
     const recipe = await openRecipe(values.recipe, '--recipe', surroundings);
     const plan = planOf(values);
-    const preset = (PRESETS as readonly string[]).includes(values.method);
+    const preset = PRESETS.find((known) => known === values.method);
     if (!preset && Object.keys(plan).length > 0)
       throw new UsageError(`--${Object.keys(plan)[0]}: expected a preset as --method, got '${values.method}'.`);
     const model = await openModel(name as string, surroundings);
-    const samples = await samplesFor(model, values, surroundings);
+    const { tuning = 0 } = preset ? { ...presetPlan(preset, recipe, model.config), ...plan } : {};
+    const wanted = tuning > 0 ? Math.max(values.samples, samplesForTuning(tuning)) : values.samples;
+    const samples = await samplesFor(model, values, surroundings, wanted);
     const progress = progressTo(surroundings);
     const result = await quantizeDirectory(
       runtimeFrom(values),
