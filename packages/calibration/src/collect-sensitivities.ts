@@ -1,12 +1,11 @@
 /**
- * How much the loss minds an error in what passes through a site: g², the square of its gradient there.
+ * How much the loss minds an error in what passes through a site: histograms of its values in which each counts as much as the square of
+ * the loss's gradient there.
  *
  *     Σ g² (x - x̂)²        twice what rounding adds to the loss, to second order (the diagonal of the empirical Fisher matrix)
  *
- * Of a site's values, histograms in which each counts as much as its g²: a range that makes the sum smallest keeps rare values that matter
- * and gives up frequent ones that do not. Of a linear's outputs, the sum of a token's g²: how much the rounding of the linear's weights has
- * to mind that token (GuidedQuant, arXiv 2505.07004). The loss is the negative log-likelihood of the text, the model the float one: a pass
- * forward that keeps what enters each layer, and one back.
+ * A range that makes this smallest keeps rare values that matter and gives up frequent ones that do not. The loss is the negative
+ * log-likelihood of the text, the model the float one: a pass forward that keeps what enters each layer, and one back.
  */
 import {
   block,
@@ -34,76 +33,58 @@ export interface SensitivityInput {
   readonly weights: Weights;
   /** Token ids, each a text of its own. */
   readonly samples: readonly Int32Array[];
-  /** Sites of the layers, by full name, whose values are asked for. */
+  /** Sites of the layers, by full name, that are asked about. */
   readonly asked: (site: string) => boolean;
-  /** Sites of the layers, by full name, of `[tokens, channels]` whose tokens are asked for. By default none. */
-  readonly askedTokens?: (site: string) => boolean;
-}
-
-export interface Sensitivities {
-  /** Full site name → its values, each counted as the square of its gradient. */
-  readonly values: ReadonlyMap<string, Histogram>;
-  /** Full site name → of every sample, the sum of a token's squared gradients, `[tokens]`. */
-  readonly tokens: ReadonlyMap<string, readonly Float32Array[]>;
 }
 
 const VALUE = 'value:';
 const GRADIENT = 'gradient:';
-const TOKENS = 'tokens:';
 const QUERY_CHUNK = 128;
 const HEAD_ROWS = 128;
 
 /**
- * What the loss minds, of values and of tokens. In memory are the states before each layer of one sample, and what the sites of one layer
- * hold.
+ * Full site name → its values, each counted as the square of its gradient. In memory are the states before each layer of one sample, and
+ * what the sites of one layer hold.
  *
  * @throws NonFiniteError when a value is NaN or infinite; what `onProgress` throws, to stop it.
  */
 export async function collectSensitivities(
   executor: Executor,
-  { config, weights, samples, asked, askedTokens = () => false }: SensitivityInput,
+  { config, weights, samples, asked }: SensitivityInput,
   { onProgress }: { readonly onProgress?: OnProgress } = {},
-): Promise<Sensitivities> {
+): Promise<ReadonlyMap<string, Histogram>> {
   const programs = programCache(executor);
   const context = contextCache(config);
   const decoder = createDecoder(executor, config, weights);
   const progress = progressOf('sensitivities', samples.length * config.layers, onProgress);
   const found = new Map<string, Histogram>();
-  const tokens = new Map<string, Float32Array[]>();
 
   const backward = async (layer: number, x: Value, dy: Value): Promise<Value> => {
     const own = await readLayer(weights, layer);
     const given = { ...context(x.shape[0] as number, layer), ...own, x, dy };
-    const sites = layerSites(config).filter((site) => !site.endsWith('.weight'));
-    const probed = {
-      values: sites.filter((site) => asked(siteName(layer, site))),
-      tokens: sites.filter((site) => askedTokens(siteName(layer, site))),
-    };
+    const mine = (site: string): boolean => asked(siteName(layer, site));
     const program = await programs.program(
-      `layer ${JSON.stringify([specsOf(given), probed])}`,
+      `layer ${JSON.stringify([specsOf(given), layerSites(config).filter(mine)])}`,
       () => specsOf(given),
       (inputs) => {
         const caught: Record<string, tf.Tensor> = {};
         const { cos, sin, mask } = inputs as Record<'cos' | 'sin' | 'mask', tf.Tensor>;
         const f = (y: tf.Tensor): tf.Scalar =>
-          block(y, inputs, { cos, sin, mask }, config, { tap: probe(probed, caught), queryChunk: QUERY_CHUNK })
+          block(y, inputs, { cos, sin, mask }, config, { tap: probe(mine, caught), queryChunk: QUERY_CHUNK })
             .x as tf.Scalar;
         const dx = tf.grad(f)(inputs.x as tf.Tensor, inputs.dy as tf.Tensor);
         return { dx, ...caught };
       },
     );
     const { dx, ...caught } = await program.run(given);
-    const floats = (name: string): Float32Array => caught[name]?.data as Float32Array;
-    for (const name of probed.values) {
-      const site = siteName(layer, name);
-      const squares = floats(GRADIENT + name).map((g) => g * g);
-      const fresh = weightedHistogramOf(floats(VALUE + name), squares, site);
+    for (const [name, { data }] of Object.entries(caught)) {
+      if (!name.startsWith(VALUE)) continue;
+      const site = siteName(layer, name.slice(VALUE.length));
+      const gradient = caught[GRADIENT + name.slice(VALUE.length)] as Value;
+      const squares = (gradient.data as Float32Array).map((g) => g * g);
+      const fresh = weightedHistogramOf(data as Float32Array, squares, site);
       const known = found.get(site);
       found.set(site, known ? mergeHistograms(known, fresh) : fresh);
-    }
-    for (const name of probed.tokens) {
-      const site = siteName(layer, name);
-      tokens.set(site, [...(tokens.get(site) ?? []), floats(TOKENS + name).slice()]);
     }
     progress.step();
     return dx as Value;
@@ -125,25 +106,20 @@ export async function collectSensitivities(
     await programs.release();
     await decoder.release();
   }
-  return { values: found, tokens };
+  return found;
 }
 
-/** Reports values of sites, and the gradients that come back to them or to their tokens. */
-function probe(
-  { values, tokens }: { readonly values: readonly string[]; readonly tokens: readonly string[] },
-  caught: Record<string, tf.Tensor>,
-): Tap {
+/** Reports values of sites, and the gradients that come back to them. */
+function probe(asked: (site: string) => boolean, caught: Record<string, tf.Tensor>): Tap {
   return {
     weight: floatTap.weight,
     activation(site, x) {
-      const [value, token] = [values.includes(site), tokens.includes(site)];
-      if (!value && !token) return x;
-      if (value) caught[VALUE + site] = tf.keep(tf.mul(x, 1));
+      if (!asked(site)) return x;
+      caught[VALUE + site] = tf.keep(tf.mul(x, 1));
       return tf.customGrad((y) => ({
         value: tf.mul(y as tf.Tensor, 1),
         gradFunc: (dy: tf.Tensor) => {
-          if (value) caught[GRADIENT + site] = tf.keep(tf.mul(dy, 1));
-          if (token) caught[TOKENS + site] = tf.keep(tf.sum(tf.square(dy), -1));
+          caught[GRADIENT + site] = tf.keep(tf.mul(dy, 1));
           return dy;
         },
       }))(x);

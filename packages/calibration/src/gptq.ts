@@ -18,7 +18,7 @@ import {
 } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value } from '@mobilequant/tracer';
 import { clipByError } from './clip-by-error.ts';
-import { addInputs, emptyHessian, type Feedback, feedbackOf, weighted } from './hessian.ts';
+import { addInputs, emptyHessian, type Feedback, feedbackOf } from './hessian.ts';
 import { hiddenStream } from './hidden-stream.ts';
 import { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
 import { type OnProgress, progressOf } from './progress.ts';
@@ -28,11 +28,6 @@ import { type RoundedLevels, roundWithFeedback, unrounded } from './round-with-f
 export interface GptqInput extends QuantizeInput {
   /** Token ids, each a text of its own; samples of equal length share graphs. */
   readonly samples: readonly Int32Array[];
-  /**
-   * Full output site → how much the loss minds each token of each sample there, `[tokens]`, for the linears to mind it as much (GuidedQuant,
-   * arXiv 2505.07004); linears of one input share the sum. Without, all tokens count the same.
-   */
-  readonly minded?: ReadonlyMap<string, readonly Float32Array[]>;
 }
 
 export interface GptqOptions {
@@ -75,7 +70,7 @@ const STAGES: readonly { readonly modules: readonly string[]; readonly cut: bool
  */
 export async function gptq(
   executor: Executor,
-  { samples, minded, ...input }: GptqInput,
+  { samples, ...input }: GptqInput,
   {
     damping = 0.01,
     correction = 0,
@@ -109,7 +104,7 @@ export async function gptq(
           return spec ? [{ site, spec }] : [];
         });
         if (sites.length === 0) continue;
-        const { hessian, drift } = await observe(layer, modules, cut);
+        const { hessian, drift } = await observe(layer, `${modules[0]}.input`, cut);
         const feedback = await feedbackOf(programs, hessian, { damping, block });
         for (const { site, spec } of sites) rounded.set(site, await round(site, spec, feedback, drift));
       }
@@ -124,24 +119,16 @@ export async function gptq(
   const clipping = new Map([...(input.clipping ?? []), ...kept]);
   return { ...input, weights, clipping, unrounded: withRounded(input.weights, rounded, realsOf) };
 
-  /** The Hessian of what all samples put into some linears, and how far that is from the float model's. */
-  async function observe(
-    layer: number,
-    modules: readonly string[],
-    keep: boolean,
-  ): Promise<{ hessian: Value; drift?: Value }> {
+  /** The Hessian of what all samples have at a site, and how far that is from the float model's. */
+  async function observe(layer: number, site: string, keep: boolean): Promise<{ hessian: Value; drift?: Value }> {
     const [at, floatAt] = [await quantized.sites(layer), float && (await float.sites(layer))];
-    const site = `${modules[0]}.input`;
-    const channels = weights.shape(`model.layers.${layer}.${modules[0]}.weight`)[1] as number;
-    const counts = minded && countsOf(modules.map((module) => minded.get(`model.layers.${layer}.${module}.output`)));
-    const counted = async (x: Value, sample: number): Promise<Value> =>
-      counts ? weighted(programs, x, counts[sample] as Float32Array) : x;
+    const channels = weights.shape(`model.layers.${layer}.${site.replace(/input$/, 'weight')}`)[1] as number;
     let hessian = emptyHessian(channels);
     let drift = emptyHessian(channels);
     for (const i of samples.keys()) {
-      const x = await counted(await at(i, site, { keep }), i);
+      const x = await at(i, site, { keep });
       hessian = await addInputs(programs, hessian, x);
-      if (floatAt) drift = await addDrift(programs, drift, await counted(await floatAt(i, site, { keep }), i), x);
+      if (floatAt) drift = await addDrift(programs, drift, await floatAt(i, site, { keep }), x);
     }
     return floatAt ? { hessian, drift } : { hessian };
   }
@@ -159,17 +146,6 @@ export async function gptq(
     const levels = quantize(weight.data as Float32Array, encoding, { site });
     return { levels, encoding, ranges };
   }
-}
-
-/** What each token counts where some outputs mind them differently: the sum of what those that are known say, 1 in the mean. */
-function countsOf(outputs: readonly (readonly Float32Array[] | undefined)[]): Float32Array[] | undefined {
-  const known = outputs.filter((samples) => samples !== undefined);
-  if (known.length === 0) return undefined;
-  const [first, ...rest] = known as [readonly Float32Array[], ...(readonly Float32Array[])[]];
-  const sums = first.map((tokens, i) => tokens.map((w, t) => rest.reduce((sum, own) => sum + (own[i]?.[t] ?? 0), w)));
-  const all = sums.flatMap((tokens) => [...tokens]);
-  const mean = all.reduce((sum, w) => sum + w, 0) / all.length;
-  return mean > 0 ? sums.map((tokens) => tokens.map((w) => w / mean)) : undefined;
 }
 
 /** A weight as integers: less memory, and the same reals whenever they are asked for. */

@@ -37,17 +37,6 @@ export interface FeedbackOptions {
 /** A Hessian of nothing yet, `[in, in]`. */
 export const emptyHessian = (size: number): Value => ({ data: new Float32Array(size * size), shape: [size, size] });
 
-/** Rows x_t, `[tokens, in]`, times √w_t: their products xᵀx count as w says. */
-export async function weighted(programs: ProgramCache, x: Value, w: Float32Array): Promise<Value> {
-  const shape = [w.length, 1];
-  const program = await programs.program(
-    `weighted ${x.shape}`,
-    () => ({ x: x.shape, w: shape }),
-    ({ x, w }) => ({ y: tf.mul(x, tf.sqrt(w)) }),
-  );
-  return (await program.run({ x, w: { data: w, shape } })).y;
-}
-
 /** The Hessian of more inputs x, `[tokens, in]`. Only the upper triangle is to be looked at. */
 export async function addInputs(programs: ProgramCache, hessian: Value, x: Value): Promise<Value> {
   const program = await programs.program(

@@ -67,7 +67,7 @@ export type Transform = (typeof TRANSFORMS)[number];
 export const RANGE_CHOICES = ['rules', 'minmax', 'loss'] as const;
 export type RangeChoice = (typeof RANGE_CHOICES)[number];
 
-export const ROUNDINGS = ['nearest', 'gptq', 'guided', 'learned'] as const;
+export const ROUNDINGS = ['nearest', 'gptq', 'learned'] as const;
 export type Rounding = (typeof ROUNDINGS)[number];
 
 export const PRESETS = ['fast', 'best'] as const;
@@ -184,10 +184,9 @@ export async function carryOut(
       return quantizeModel(await learnAndFuse(executor, 'mobilequant', { ...input, samples }, { epochs, ...saving }));
     }
     const fractions = plan.tuning > 0 && plan.learnedRounding > 0;
-    const minded = plan.rounding === 'guided' && (await mindedTokens(executor, model, calibration, reporting));
     const { unrounded, ...found } = await gptq(
       executor,
-      { ...input, samples: calibration, ...(minded && { minded }) },
+      { ...input, samples: calibration },
       { fractions, ...reporting },
     );
     return quantizeModel({ ...found, weights: cachedWeights(fractions ? unrounded : found.weights) });
@@ -320,10 +319,10 @@ async function rangesFor(
     return spec !== undefined && !spec.range && ruleOf(site, spec, rules).kind === 'percentile';
   };
   const samples = evenly(calibration, SENSITIVITY_SAMPLES);
-  const { values } = await collectSensitivities(executor, { config, weights, samples, asked }, reporting);
+  const minded = await collectSensitivities(executor, { config, weights, samples, asked }, reporting);
   return (own) => {
     const ranges = byRules(own);
-    for (const [site, histogram] of values) {
+    for (const [site, histogram] of minded) {
       const spec = resolveRecipe(own)(site);
       if (spec && spec.bits <= (resolve(site)?.bits ?? 0)) ranges.set(site, rangeOf(histogram, { kind: 'mse' }, spec));
     }
@@ -331,19 +330,6 @@ async function rangesFor(
   };
 }
 
-/** How much the loss minds each token at the outputs of all linears. */
-async function mindedTokens(
-  executor: Executor,
-  { config, weights }: FloatModel,
-  samples: readonly Int32Array[],
-  reporting: Reporting,
-): Promise<ReadonlyMap<string, readonly Float32Array[]>> {
-  const askedTokens = (site: string): boolean => LINEAR_OUTPUT.test(site);
-  const given = { config, weights, samples, asked: () => false, askedTokens };
-  return (await collectSensitivities(executor, given, reporting)).tokens;
-}
-
-const LINEAR_OUTPUT = /\.(self_attn\.[qkvo]_proj|mlp\.w\d)\.output$/;
 const SENSITIVITY_SAMPLES = 12; // a pass forward and one back for each
 
 /** `count` of the samples at even distances, or all. */
