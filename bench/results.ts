@@ -1,7 +1,7 @@
 /**
  * The document of results: quantizes models by every row of `results/rows.ts`, measures each on texts, and writes `docs/results.md`.
  *
- *     pnpm bench results [CONFIG] [--path NAME=DIR]… [--model NAME]… [--only ROW,ROW] [--windows N]
+ *     pnpm bench results [CONFIG] [--path NAME=DIR]… [--model NAME]… [--only ROW,ROW] [--width W8A8|W4A8] [--windows N]
  *         [--work DIR] [--records DIR] [--out FILE] [--threads N] [--keep] [--markdown]
  *
  * CONFIG (default `bench/results.config.json`) says which models, texts and rows; `--path` where the folders lie that it calls `$NAME`.
@@ -30,7 +30,7 @@ import {
   recordStore,
   type Subject,
 } from './results/record.ts';
-import { meaningOf } from './results/rows.ts';
+import { meaningOf, WIDTHS } from './results/rows.ts';
 import { sourceFile } from './results/source-file.ts';
 import { type TimeLeft, timeLeft } from './results/time-left.ts';
 
@@ -41,6 +41,7 @@ const { positionals, values } = parseArgs({
     path: { type: 'string', multiple: true, default: [] },
     model: { type: 'string', multiple: true },
     only: { type: 'string' },
+    width: { type: 'string', multiple: true },
     windows: { type: 'string' },
     work: { type: 'string', default: 'out/results' },
     records: { type: 'string' },
@@ -193,7 +194,12 @@ if (!values.markdown) {
   const unknown = values.model?.find((name) => !config.models.some((entry) => entry.name === name));
   if (unknown !== undefined)
     throw new ConfigError('--model', config.models.map(({ name }) => name).join(', '), unknown, 'Give a whole name.');
-  const jobs = jobsOf(config, { only, models: values.model, windows });
+  const widths = values.width?.map((given) => {
+    const width = WIDTHS.find((known) => known === given);
+    if (!width) throw new ConfigError('--width', WIDTHS.join(' or '), `'${given}'`, 'Leave it out for both.');
+    return width;
+  });
+  const jobs = jobsOf(config, { only, models: values.model, widths, windows });
   checkPaths(jobs);
   const clock = timeLeft(jobs);
   for (const job of jobs) await measureModel(job, clock);

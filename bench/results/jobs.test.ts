@@ -71,6 +71,8 @@ test('models and rows are chosen by the config, the command line, or both', () =
   const few = { models: [{ ...entry, rows: ['fast', 'best'] }] };
   expect(jobsOf(few)[0]?.quantizations).toHaveLength(4);
   expect(jobsOf(few, { only: ['best', 'minmax'] })[0]?.quantizations).toHaveLength(2);
+  const half = jobsOf(few, { only: ['best'], widths: ['W4A8'] })[0]?.quantizations;
+  expect(half?.map(({ asked }) => asked.recipe)).toEqual(['w4a8']);
 });
 
 test('a row says more than the calibration does: each option is given once', () => {

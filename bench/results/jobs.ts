@@ -8,6 +8,8 @@ export interface Selection {
   readonly only?: readonly string[] | undefined;
   /** Names of models. */
   readonly models?: readonly string[] | undefined;
+  /** Halves of the table; by default both. */
+  readonly widths?: readonly Width[] | undefined;
   /** Windows of each text at most. */
   readonly windows?: number | undefined;
 }
@@ -24,7 +26,7 @@ export interface ModelJobs {
 }
 
 /** What is to be done for the models and rows that are selected. */
-export function jobsOf(config: Config, { only, models, ...selection }: Selection = {}): ModelJobs[] {
+export function jobsOf(config: Config, { only, models, widths = WIDTHS, ...selection }: Selection = {}): ModelJobs[] {
   return config.models
     .filter(({ name }) => !models || models.includes(name))
     .map((entry) => {
@@ -37,7 +39,7 @@ export function jobsOf(config: Config, { only, models, ...selection }: Selection
       const jobs = new Map<string, { readonly asked: Asked; readonly measurements: Map<string, AskedMeasurement> }>();
       for (const row of rowsOf(entry)) {
         if (only && !only.includes(row.name)) continue;
-        for (const width of WIDTHS) {
+        for (const width of widths) {
           const asked = askedOf(entry, row, width);
           const { measurements } = getOrSet(jobs, canonical(asked), { asked, measurements: new Map() });
           textsOf(entry, selection, row).forEach(addFloat);

@@ -143,7 +143,7 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
     transform: 'rotation+scales',
     ranges: 'loss',
     rounding: 'gptq',
-    tuning: 120,
+    tuning: 160,
     learnedRounding: 0,
   });
   expect(presetPlan('fast', recipes.w8a8, sandwiched)).toMatchObject({ transform: 'scales' });

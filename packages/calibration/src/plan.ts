@@ -87,7 +87,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     ranges: preset === 'fast' ? 'rules' : 'loss',
     budget: 0,
     rounding: 'gptq',
-    tuning: preset === 'fast' ? 0 : coarse ? 120 : 60,
+    tuning: preset === 'fast' ? 0 : coarse ? 160 : 90,
     learnedRounding: 0,
   };
 }
