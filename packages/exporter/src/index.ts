@@ -3,8 +3,21 @@
 export { type DeployTapOptions, deployTap, type TappedSite } from './deploy-tap.ts';
 export { ExportError } from './errors.ts';
 export { exportOnnx, type OnnxOptions } from './export-onnx.ts';
-export { exportQnnPrefill, type QnnOptions, type QnnPrefill } from './export-qnn.ts';
-export { type ExportFile, type ExportFiles, type ExportTarget, onnxTarget, qnnQdqTarget } from './export-target.ts';
+export {
+  exportQnnDecode,
+  exportQnnPrefill,
+  type QnnDecodeOptions,
+  type QnnGraphs,
+  type QnnPrefillOptions,
+} from './export-qnn.ts';
+export {
+  type ExportFile,
+  type ExportFiles,
+  type ExportTarget,
+  onnxTarget,
+  type QnnOptions,
+  qnnQdqTarget,
+} from './export-target.ts';
 export { type IntegerKernels, integerForm, integerKernels } from './integer-kernels.ts';
 export { type IntegerModelOptions, integerModel } from './integer-model.ts';
 export { fuseTransposes, standardOperators } from './standard-operators.ts';

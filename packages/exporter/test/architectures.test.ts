@@ -53,6 +53,8 @@ function used({ nodes, initializers }: Graph): Set<string> {
   return new Set(nodes.flatMap(({ inputs }) => inputs.filter((name) => initializers.has(name))));
 }
 
+const SATURATES = 'integer products saturate on this processor: programs that use them get other results';
+
 describe.each(architectures)('$name', ({ config: checkpoint }) => {
   const config = quantizedForm(checkpoint, 'exact');
 
@@ -109,7 +111,8 @@ describe.each(architectures)('$name', ({ config: checkpoint }) => {
     expect(await exported(graph)).toEqual(await simulated(model));
   });
 
-  test('its file, run as other programs do, is a step beside here and there', async () => {
+  test('its file, run as other programs do, is a step beside here and there', async ({ skip }) => {
+    skip(!(await runtime.exactIntegerProducts()), SATURATES);
     const graph = await exportOnnx(await modelOf(config, recipes.w8a8), { tokens });
     const [wanted, got] = [await exported(graph), await exported(graph, await encodeModel(graph))];
     expect(rms(difference(got, wanted))).toBeLessThan(0.02 * rms(wanted));
@@ -138,7 +141,9 @@ describe('a learned model', () => {
     const graph = verify(await exportOnnx(model, { tokens }));
     const biases = model.weights.names().filter((tensor) => tensor.endsWith('.bias'));
     expect(biases.filter((bias) => !used(graph).has(bias))).toEqual([]);
-    expect(await exported(graph)).toEqual(await simulated(model));
+    const [got, wanted] = [await exported(graph), await simulated(model)];
+    if (await runtime.exactIntegerProducts()) expect(got).toEqual(wanted);
+    else expect(rms(difference(got, wanted))).toBeLessThan(0.02 * rms(wanted)); // sums in float, of another order
   });
 });
 

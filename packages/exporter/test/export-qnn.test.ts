@@ -15,7 +15,7 @@ import type { Values } from '@mobilequant/tracer';
 import { describe, expect, test } from 'vitest';
 import { architecture, architectures } from '../../calibration/test/architectures.ts';
 import { tinyWeights } from '../../calibration/test/tiny-layer.ts';
-import { exportQnnPrefill, type QnnPrefill, qnnQdqTarget } from '../src/index.ts';
+import { exportQnnDecode, exportQnnPrefill, type QnnGraphs, qnnQdqTarget } from '../src/index.ts';
 import { config as llama, quantized, randomTokens, randomWeights, runtime } from './tiny-model.ts';
 
 const tokens = 12;
@@ -49,7 +49,7 @@ async function simulated({ config, weights, encodings }: QuantizedModel): Promis
 }
 
 /** The graph's outputs for a text, as integers. */
-async function outputsOf({ graph, inputs }: QnnPrefill, text: Int32Array): Promise<Values> {
+async function outputsOf({ graph, inputs }: QnnGraphs, text: Int32Array): Promise<Values> {
   const prepare = await runtime.compile(inputs);
   const program = await runtime.compile(graph, { optimization: 'disabled', integerProducts: false });
   const outputs = await program.run(await prepare.run({ input_ids: { data: text, shape: [text.length] } }));
@@ -204,6 +204,14 @@ describe.each(architectures)('$name', ({ config: checkpoint }) => {
     expect(breaches(verify(graph))).toEqual([]);
   });
 
+  test.each([recipes.w8a8, recipes['w4a8-strict']])('decodes by the same rules under $name', async (recipe) => {
+    const { graph, inputs } = await exportQnnDecode(await modelOf(config, recipe), { context: tokens });
+    expect(breaches(verify(graph))).toEqual([]);
+    verify(inputs);
+    const given = graph.inputs.filter(({ name }) => !name.startsWith('past.'));
+    expect(inputs.outputs).toEqual(given);
+  });
+
   test('gives about the logits of its simulated model', async () => {
     const model = await modelOf(config, sixteen);
     expect(relative(await logitsOf(model), await simulated(model))).toBeLessThan(3e-3);
@@ -232,6 +240,100 @@ test('keys and values come out as the integers that the cache holds, the prefix 
     ).toEqual([...levels]);
   }
   expect(relative(await logitsOf(model), await simulated(model))).toBeLessThan(0.03);
+});
+
+describe('decode behind a cache', () => {
+  const context = 20;
+  const levels = (values: Values, name: string): number[] =>
+    Array.from((values[name] as Values[string]).data as Uint8Array);
+
+  /** Reads a text in parts, each behind the cache of those before: logits and caches as integers, row by row. */
+  async function inParts(model: QuantizedModel, text: Int32Array, part: number) {
+    const { config, weights } = model;
+    const [size, start] = [config.headDim, config.prefix.length];
+    const { graph, inputs } = await exportQnnDecode(model, { context, tokens: part });
+    const prepare = await runtime.compile(inputs);
+    const program = await runtime.compile(graph, { optimization: 'disabled', integerProducts: false });
+    const past = context - part;
+    const cache: Values = Object.fromEntries(
+      graph.inputs
+        .filter(({ name }) => name.startsWith('past.'))
+        // What lies in entries that hold nothing must not matter.
+        .map(({ name }) => [
+          name,
+          {
+            data: Uint8Array.from({ length: config.kvHeads * past * size }, (_, i) => (37 * i) % 256),
+            shape: [config.kvHeads, past, size],
+          },
+        ]),
+    );
+    const put = (name: string, rows: readonly number[], at: number): void => {
+      const [data, each] = [cache[name]?.data as Uint8Array, rows.length / config.kvHeads];
+      for (let head = 0; head < config.kvHeads; head++)
+        data.set(rows.slice(head * each, (head + 1) * each), (head * past + at) * size);
+    };
+    for (const [tensor, part, site] of [
+      ['prefix_keys', 'keys', 'qk_bmm.input2'],
+      ['prefix_values', 'values', 'pv_bmm.input2'],
+    ] as const) {
+      for (let layer = 0; layer < config.layers && start > 0; layer++) {
+        const encoding = model.encodings.get(`model.layers.${layer}.self_attn.${site}`);
+        if (!encoding) throw new Error(`expected an encoding of ${site}`);
+        const prefix = await weights.read(`model.layers.${layer}.self_attn.${tensor}`);
+        put(`past.${layer}.${part}`, [...quantize(prefix, encoding)], 0);
+      }
+    }
+    const logits: number[] = [];
+    for (let at = 0; at < text.length; at += part) {
+      const ids = text.slice(at, at + part);
+      const prepared = await prepare.run({
+        input_ids: { data: ids, shape: [part] },
+        past_length: { data: Int32Array.of(start + at), shape: [1] },
+      });
+      const outputs = await program.run({ ...prepared, ...cache });
+      logits.push(...levels(outputs, 'logits'));
+      for (const name of Object.keys(outputs).filter((name) => name.startsWith('present.')))
+        if (start + at + part <= past) put(name.replace('present', 'past'), levels(outputs, name), start + at);
+    }
+    await Promise.all([prepare.release(), program.release()]);
+    return { logits, cache };
+  }
+
+  test.each([
+    ['llama', 1, []],
+    ['llama', 1, [5, 9]],
+    ['llama', 3, [5, 9]],
+    ['gemma', 1, [5]],
+    ['gemma3', 1, []],
+    ['qwen2', 4, [3]],
+  ] as const)('%s, %i tokens at once, prefix %o: what prefill says', async (name, part, prefix) => {
+    const own = quantizedForm(architecture(name), 'exact');
+    const { config, weights } = await withPrefix(runtime, own, tinyWeights(own, 21), prefix);
+    const model = await quantized(recipes.w8a8, { config, weights });
+    const text = textOf(config.vocab);
+    const whole = await outputsOf(await exportQnnPrefill(model, { tokens }), text);
+    const { logits, cache } = await inParts(model, text, part);
+    const wanted = levels(whole, 'logits');
+    const apart = wanted.map((level, i) => Math.abs(level - (logits[i] as number)));
+    expect(wanted.length).toBe(tokens * config.vocab);
+    expect(Math.max(...apart) / 65535).toBeLessThan(2e-4); // masked scores have a share of e^-12 each
+
+    const entries = prefix.length + tokens - part; // the last ones were only given
+    for (const part of ['keys', 'values']) {
+      const size = config.headDim;
+      const rows = (values: Values, name: string): number[] =>
+        Array.from({ length: config.kvHeads }, (_, head) => {
+          const { data, shape } = values[name] as Values[string];
+          const from = head * (shape[1] as number) * size;
+          return [...(data.subarray(from, from + entries * size) as Uint8Array)];
+        }).flat();
+      expect(rows(cache, `past.1.${part}`)).toEqual(rows(whole, `present.1.${part}`));
+    }
+  });
+
+  test('a context without room is refused', async () => {
+    await expect(exportQnnDecode(await quantized('w8a8'), { context: 1 })).rejects.toThrow('at least 2 positions');
+  });
 });
 
 test('the device form of a quantized model has the same integers, and the same logits', async () => {
@@ -296,5 +398,5 @@ describe('what a device does not take is refused by the name of its site', () =>
 
 test('the target writes the graph and the one that prepares its inputs', async () => {
   const files = await qnnQdqTarget.export(await quantized('w8a8'), { tokens });
-  expect([...files.keys()]).toEqual(['prefill.onnx', 'prefill-inputs.onnx']);
+  expect([...files.keys()]).toEqual(['prefill.onnx', 'prefill-inputs.onnx', 'decode.onnx', 'decode-inputs.onnx']);
 });

@@ -11,9 +11,11 @@ import { readQuantized } from './quantized-directory.ts';
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'];
 
 export interface ExportDirectoryOptions {
-  readonly target?: ExportTarget<{ tokens?: number }>;
+  readonly target?: ExportTarget<{ tokens?: number; context?: number }>;
   /** Tokens of the text that the exported graph takes; by default the target decides. */
   readonly tokens?: number;
+  /** Positions that a graph with a cache knows; by default the target decides. */
+  readonly context?: number;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface ExportDirectoryOptions {
 export async function exportDirectory(
   from: string,
   to: string,
-  { target = onnxTarget, tokens }: ExportDirectoryOptions = {},
+  { target = onnxTarget, tokens, context }: ExportDirectoryOptions = {},
 ): Promise<Map<string, number>> {
   const model = await readQuantized(from);
   if (resolve(to) !== resolve(from))
@@ -34,7 +36,10 @@ export async function exportDirectory(
       (entries) => [ONNX_FILE, 'prefill.onnx'].some((file) => entries.includes(file)),
       'an exported model',
     );
-  const files = await target.export(model, tokens === undefined ? {} : { tokens });
+  const files = await target.export(model, {
+    ...(tokens !== undefined && { tokens }),
+    ...(context !== undefined && { context }),
+  });
   const companions = TOKENIZER_FILES.filter((name) => model.checkpoint.files.includes(name));
   const tokenizer = companions.map(
     async (name): Promise<[string, ExportFile]> => [name, await readFile(join(from, name))],

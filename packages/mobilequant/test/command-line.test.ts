@@ -57,13 +57,33 @@ describe('from a model to an exported one', () => {
   });
 
   test('export for an NPU writes a graph and the one that prepares its inputs', async () => {
-    const args = ['export', 'minmax', '--target', 'qnn-qdq', '--out', 'npu', '--tokens', '16', '--json'];
+    const args = [
+      'export',
+      'minmax',
+      '--target',
+      'qnn-qdq',
+      '--out',
+      'npu',
+      '--tokens',
+      '16',
+      '--context',
+      '32',
+      '--json',
+    ];
     const { status, out } = await mobilequant(...args);
     expect(status).toBe(0);
     expect(Object.keys(JSON.parse(out).files)).toEqual(
-      expect.arrayContaining(['prefill.onnx', 'prefill-inputs.onnx', 'tokenizer.json']),
+      expect.arrayContaining([
+        'prefill.onnx',
+        'prefill-inputs.onnx',
+        'decode.onnx',
+        'decode-inputs.onnx',
+        'tokenizer.json',
+      ]),
     );
     expect((await mobilequant(...args)).status).toBe(0); // replaces its own
+    const { status: refused, reports } = await mobilequant('export', 'minmax', '--out', 'never', '--context', '32');
+    expect({ refused, reports }).toMatchObject({ refused: 2, reports: expect.stringContaining('--context') });
   });
 
   test('export writes what evaluate can measure', async () => {

@@ -2,7 +2,7 @@
 import { onnxTarget, qnnQdqTarget } from '@mobilequant/exporter';
 import { type Command, command, pathFrom } from '../command.ts';
 import { exportDirectory } from '../export-directory.ts';
-import { choice, flag, integer, text } from '../options.ts';
+import { choice, flag, integer, text, UsageError } from '../options.ts';
 import { size } from '../progress.ts';
 
 const TARGETS = [onnxTarget, qnnQdqTarget];
@@ -24,15 +24,24 @@ export const exportCommand: Command = command({
       1,
       undefined,
     ),
+    context: integer(
+      'C',
+      'qnn-qdq: positions that decode knows (default 512, or what the model has or prefill needs)',
+      2,
+      undefined,
+    ),
     json: flag('print the result as one JSON object'),
   },
   notes: TARGETS.map(({ name, description }) => `${name}: ${description}.`).join('\n'),
-  async run({ target: name, out, tokens, json }, [from], surroundings) {
+  async run({ target: name, out, tokens, context, json }, [from], surroundings) {
     const target = TARGETS.find((candidate) => candidate.name === name) ?? onnxTarget;
+    if (context !== undefined && target !== qnnQdqTarget)
+      throw new UsageError(`--context: expected the target ${qnnQdqTarget.name}, got '${target.name}'.`);
     const directory = pathFrom(surroundings, out);
     const files = await exportDirectory(pathFrom(surroundings, from as string), directory, {
       target,
       ...(tokens !== undefined && { tokens }),
+      ...(context !== undefined && { context }),
     });
     const bytes = [...files.values()].reduce((sum, b) => sum + b, 0);
     surroundings.print(
