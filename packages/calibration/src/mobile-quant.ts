@@ -21,7 +21,7 @@ import {
 import { progressOf } from './progress.ts';
 
 /** Targets are kept for all samples up to this size, and computed again each epoch beyond it. */
-const TARGET_BYTES = 512 * 2 ** 20;
+export const TARGET_BYTES: number = 512 * 2 ** 20;
 
 /**
  * Learns `epochs` times over the samples, one step each.

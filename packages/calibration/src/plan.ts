@@ -170,6 +170,7 @@ export async function carryOut(
     return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
   });
   const ranges = await timed('ranges', () => rangesFor(executor, plan, model, { recipe, calibration, ...reporting }));
+  weights.forget(); // the transformed model has a cache of its own, and so have the rounded weights
   const placement =
     plan.budget > 0 &&
     (await timed('placement', () =>
@@ -189,18 +190,23 @@ export async function carryOut(
       { ...input, samples: calibration },
       { fractions, ...reporting },
     );
-    return quantizeModel({ ...found, weights: cachedWeights(fractions ? unrounded : found.weights) });
+    return quantizeModel({ ...found, weights: fractions ? cachedWeights(unrounded) : found.weights });
   });
-  model.weights.forget(); // the rounded ones have a cache of their own
   const made = { float, ...(placement && { placement }), seconds };
   if (plan.tuning === 0) return { ...rounded, ...made };
 
   const { training = calibration } = learning;
   const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = learning;
-  const tuned = await timed('tuning', () =>
+  model.weights.forget(); // of its linears the rounded ones are left
+  const tuned = await timed('tuning', async () =>
     tune(
       executor,
-      { model: rounded.model, float, samples: training.filter((sample) => !heldOut.includes(sample)), heldOut },
+      {
+        model: rounded.model,
+        float: await withPrefix(executor, config, original, prefix), // read once, and not kept
+        samples: training.filter((sample) => !heldOut.includes(sample)),
+        heldOut,
+      },
       {
         steps: plan.tuning,
         targets: { rounding: plan.learnedRounding },

@@ -1,4 +1,5 @@
 /** Tuning: the integers stay, what is trained is what is deployed, and the divergence from the float model falls. */
+
 import {
   createDecoder,
   headName,
@@ -15,6 +16,7 @@ import { normal, tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
 import type { Tree } from './adamw.ts';
 import { InterruptedError, type LearningState, type LearningStore, StateMismatchError } from './learning.ts';
 import { quantizeBy } from './methods.ts';
+import type { Progress } from './progress.ts';
 import { inOrder, type Tuned, type TuningInput, type TuningOptions, tune, tuningGradients } from './tuning.ts';
 import { type TuningTargets, tunable } from './tuning-parameters.ts';
 import { tuningPrograms } from './tuning-programs.ts';
@@ -201,13 +203,17 @@ test('tuning stops when it is told to, saved, and goes on as if nothing had happ
   const whole = await bits(await tune(runtime, input, options));
   const controller = new AbortController();
   const store = memory();
-  const onProgress = ({ done }: { done: number }) => done === 3 && controller.abort();
+  const onProgress = ({ stage, done }: Progress) => stage === 'tuning' && done === 3 && controller.abort();
   const stopped = tune(runtime, input, { ...options, store, signal: controller.signal, onProgress });
   await expect(stopped).rejects.toThrow(InterruptedError);
   expect(store.states.map(({ step }) => step)).toEqual([3]);
-  const done: number[] = [];
-  const resumed = await tune(runtime, input, { ...options, store, onProgress: (progress) => done.push(progress.done) });
-  expect(done).toEqual([4, 5, 6]);
+  const steps: string[] = [];
+  const resumed = await tune(runtime, input, {
+    ...options,
+    store,
+    onProgress: ({ stage, done }) => steps.push(`${stage} ${done}`),
+  });
+  expect(steps).toEqual(['targets 1', 'targets 2', 'tuning 4', 'tuning 5', 'tuning 6']);
   expect(await bits(resumed)).toEqual(whole);
   await expect(tune(runtime, input, { ...options, batch: 1, store })).rejects.toThrow(StateMismatchError);
 });

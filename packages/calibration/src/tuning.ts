@@ -5,7 +5,14 @@
  * Forward through the layers keeping only their inputs, then each layer's own gradient from the last to the first. The logits are never
  * kept: both heads run over some rows at a time. The best state on held-out text is the result.
  */
-import { createDecoder, embed, type FloatModel, type QuantizedModel } from '@mobilequant/core';
+import {
+  type CachedWeights,
+  cachedWeights,
+  createDecoder,
+  embed,
+  type FloatModel,
+  type QuantizedModel,
+} from '@mobilequant/core';
 import { type Recipe, resolveRecipe } from '@mobilequant/quantizer';
 import type { Executor, Value } from '@mobilequant/tracer';
 import { adamW, type Tree } from './adamw.ts';
@@ -18,7 +25,7 @@ import {
   restore,
   StateMismatchError,
 } from './learning.ts';
-import { floatTargets } from './mobile-quant.ts';
+import { TARGET_BYTES } from './mobile-quant.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
 import { type Tunable, type TuningTargets, tunable } from './tuning-parameters.ts';
@@ -105,7 +112,8 @@ export function tuningRate(recipe: Recipe): number {
  * hidden states of two sizes).
  */
 export async function tune(executor: Executor, input: TuningInput, options: TuningOptions): Promise<Tuned> {
-  const { model, float, samples, heldOut } = input;
+  const { model, samples, heldOut } = input;
+  const float = { ...input.float, weights: cachedWeights(input.float.weights) };
   const {
     steps,
     batch = 1,
@@ -129,9 +137,8 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
 
   const tuning = await tunable(executor, model, targets);
   const programs = tuningPrograms(executor, model.config, float, tuning.inputs);
-  const decoder = createDecoder(executor, float.config, float.weights);
-  const targetOf = floatTargets(decoder, { config: float.config, samples: [...samples, ...heldOut] });
-  const session: TuningSession = { tuning, programs, targetOf, hidden };
+  const aims = await aimsOf(executor, float, [...samples, ...heldOut], onProgress);
+  const session: TuningSession = { tuning, programs, targetOf: aims.of, hidden };
 
   const optimizer = adamW({ beta2: BETA2 });
   const parameters = tuning.start();
@@ -183,9 +190,40 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     }
     if (store && performance.now() - saved > saveEvery * 1000) await save();
   }
-  await Promise.all([programs.release(), decoder.release()]);
+  await Promise.all([programs.release(), aims.release()]);
   const best = heldOut.length > 0 ? evaluations.best : { step: moments.step, parameters };
   return { model: tuning.model(best.parameters), evaluations: evaluations.done, step: best.step };
+}
+
+/** The float model's output of the last block for each sample, `[tokens, hidden]`. */
+interface Aims {
+  of(sample: Int32Array): Promise<Float32Array>;
+  release(): Promise<void>;
+}
+
+/**
+ * Of all samples at once, layer by layer, so that each layer's weights are read once and none are kept; where that is too much,
+ * of each when it is asked for.
+ */
+async function aimsOf(
+  executor: Executor,
+  { config, weights }: FloatModel & { readonly weights: CachedWeights },
+  samples: readonly Int32Array[],
+  onProgress?: OnProgress,
+): Promise<Aims> {
+  const decoder = createDecoder(executor, config, weights);
+  const bytes = samples.reduce((sum, sample) => sum + sample.length * config.hidden * 4, 0);
+  if (bytes > TARGET_BYTES) return { of: (sample) => decoder.hidden(sample), release: () => decoder.release() };
+  const progress = progressOf('targets', config.layers, onProgress);
+  const states = new Map<Int32Array, Float32Array>();
+  for (const sample of samples) states.set(sample, await decoder.embed(sample));
+  for (let i = 0; i < config.layers; i++) {
+    for (const [sample, x] of states) states.set(sample, await decoder.block(i, x));
+    weights.forget();
+    progress.step();
+  }
+  await decoder.release();
+  return { of: async (sample) => states.get(sample) as Float32Array, release: async () => {} };
 }
 
 /** What a step needs beside the parameters. */
