@@ -120,7 +120,9 @@ function conditions(
   all: readonly ResultRecord[],
 ): string {
   const options = Object.entries(calibration.options ?? {}).map(([option, value]) => `${option} ${value}`);
-  const learned = `; learned from ${calibration.learn ? `\`${sourceName(calibration.learn)}\`` : 'as many windows of it at random places'}`;
+  const from = calibration.learn ? `\`${sourceName(calibration.learn)}\`` : 'windows of it at random places';
+  const many = calibration.options?.['learn-samples'] ?? 'as many, in tuning one for each step';
+  const learned = `; learned from ${from} (${many})`;
   const more = options.length > 0 ? ` (${options.join(', ')})` : '';
   const floats = texts.flatMap((text) => {
     const result = records.measurement({ model: name, text, form: 'float' })?.result;
