@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Graph, initializer } from '@mobilequant/graph';
+import { dataOf, type Graph, type Initializer, initializer, valuesOf } from '@mobilequant/graph';
 import { readModel } from '@mobilequant/graph/node';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { writeExport } from './write-export.ts';
@@ -48,6 +48,48 @@ test('graphs, text and bytes are written, with folders and external data, and no
   expect([written.get('notes.txt'), written.get('raw')]).toEqual([2, 1]);
   expect(written.get('onnx/model.onnx')).toBeGreaterThan(2048);
   expect(await readdir(folder)).toEqual(['out']);
+});
+
+test('weights that graphs of a folder share are written once', async () => {
+  const directory = join(folder, 'out');
+  const other = initializer('v', 'float32', [512], new Float32Array(512).fill(7));
+  const own: Graph = {
+    ...graph,
+    nodes: [
+      { op: 'Add', domain: '', inputs: ['x', 'v'], outputs: ['sum'], attributes: {} },
+      { op: 'Add', domain: '', inputs: ['sum', 'again'], outputs: ['y'], attributes: {} },
+    ],
+    initializers: new Map([
+      ['v', other],
+      ['again', { ...large, name: 'again' }],
+    ]),
+  };
+  const files = new Map([
+    ['first.onnx', graph],
+    ['second.onnx', own],
+    ['third.onnx', graph],
+    ['apart/fourth.onnx', graph],
+  ]);
+  const written = await writeExport(directory, files);
+  expect((await readdir(directory, { recursive: true })).filter((name) => name.endsWith('.data')).sort()).toEqual([
+    'apart/fourth.onnx.data',
+    'first.onnx.data',
+    'second.onnx.data',
+  ]);
+  expect(written.get('third.onnx')).toBeLessThan(1024);
+  const valuesIn = async (file: string, name: string): Promise<number[]> => {
+    const found = (await readModel(join(directory, file))).initializers.get(name) as Initializer;
+    return valuesOf(found, await dataOf(found));
+  };
+  const wanted = valuesOf(large, await dataOf(large));
+  for (const [file, name] of [
+    ['first.onnx', 'w'],
+    ['second.onnx', 'again'],
+    ['third.onnx', 'w'],
+    ['apart/fourth.onnx', 'w'],
+  ] as const)
+    expect(await valuesIn(file, name), file).toEqual(wanted);
+  expect(new Set(await valuesIn('second.onnx', 'v'))).toEqual(new Set([7]));
 });
 
 test('an export that fails leaves what was there', async () => {

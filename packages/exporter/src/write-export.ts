@@ -4,13 +4,14 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { writeModel } from '@mobilequant/graph/node';
+import { type SharedWeights, writeModel } from '@mobilequant/graph/node';
 import { ExportError } from './errors.ts';
 import type { ExportFiles } from './export-target.ts';
 
 /**
  * Writes files into a directory, which is made if it is not there. Everything is written under a temporary name beside it
- * first: an interrupted export leaves what was there. In the end the files are renamed one after another, external data first.
+ * first: an interrupted export leaves what was there. In the end the files are renamed one after another, external data first. Weights that
+ * several graphs of a folder have are written once.
  *
  * @returns bytes of each file that was written, external data included.
  * @throws ExportError for a path that leads out of the directory.
@@ -21,6 +22,7 @@ export async function writeExport(directory: string, files: ExportFiles): Promis
   const temporary = `${target}.${randomUUID().slice(0, 8)}.tmp`;
   try {
     const written = new Map<string, number>();
+    const shared = new Map<string, SharedWeights>(); // by folder
     for (const [path, content] of files) {
       const to = join(temporary, path);
       await mkdir(dirname(to), { recursive: true });
@@ -28,7 +30,9 @@ export async function writeExport(directory: string, files: ExportFiles): Promis
         await writeFile(to, content);
         written.set(path, Buffer.byteLength(content));
       } else {
-        written.set(path, (await writeModel(content, to, { externalData: true })).bytes);
+        const own = shared.get(dirname(to)) ?? new Map();
+        shared.set(dirname(to), own);
+        written.set(path, (await writeModel(content, to, { externalData: true, shared: own })).bytes);
       }
     }
     await moveInto(temporary, target);

@@ -1,7 +1,7 @@
 /**
  * Writes a model file, and large weights beside it, one at a time: never all in memory, never half a model on disk.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { byteLength } from './element-type.ts';
@@ -16,7 +16,12 @@ export interface WriteModelOptions extends Omit<EncodeOptions, 'external'> {
   readonly externalData?: ExternalDataChoice;
   /** Bytes from which an initializer is large. Default 1024. */
   readonly threshold?: number;
+  /** Large weights that lie beside the model already, by their digest: they are referred to, not written again. New ones are added. */
+  readonly shared?: SharedWeights;
 }
+
+/** SHA-256 of a tensor's bytes → where they lie, for models of one folder. */
+export type SharedWeights = Map<string, ExternalReference>;
 
 export interface WrittenModel {
   readonly path: string;
@@ -39,7 +44,7 @@ const CHUNK = 2 ** 28; // a single write stays far from 2 GiB
 export async function writeModel(
   graph: Graph,
   path: string,
-  { externalData = 'auto', threshold = 1024, ...options }: WriteModelOptions = {},
+  { externalData = 'auto', threshold = 1024, shared, ...options }: WriteModelOptions = {},
 ): Promise<WrittenModel> {
   const sizes = [...graph.initializers.values()].map(({ type, shape }) => byteLength(type, shape));
   const isExternal = externalData === 'auto' ? sizes.reduce((sum, size) => sum + size, 0) > AUTO_LIMIT : externalData;
@@ -50,45 +55,43 @@ export async function writeModel(
   const location = `${basename(path)}.data`;
   const dataPath = join(dirname(path), location);
   const suffix = `.${randomUUID().slice(0, 8)}.tmp`;
-  const external = layOut(large, location);
+  const external = new Map<string, ExternalReference>();
   try {
     let bytes = 0;
-    if (large.length > 0) bytes += await writeNew(dataPath + suffix, (handle) => writeTensors(handle, large, external));
+    if (large.length > 0)
+      bytes += await writeNew(dataPath + suffix, (handle) => writeTensors(handle, large, location, external, shared));
+    const hasData = [...external.values()].some((reference) => reference.location === location);
     const model = await encodeModel(graph, { ...options, external });
     bytes += await writeNew(path + suffix, (handle) => writeAt(handle, model, 0));
-    if (large.length > 0) {
+    if (hasData) {
       await rm(path, { force: true }); // between the renames no model is better than one with another's weights
       await rename(dataPath + suffix, dataPath);
     }
     await rename(path + suffix, path);
-    return { path, bytes, ...(large.length > 0 && { dataPath }) };
+    return { path, bytes, ...(hasData && { dataPath }) };
   } finally {
     await Promise.all([rm(dataPath + suffix, { force: true }), rm(path + suffix, { force: true })]);
   }
 }
 
-/** Where each tensor will lie. */
-function layOut(tensors: readonly Initializer[], location: string): Map<string, ExternalReference> {
-  let offset = 0;
-  return new Map(
-    tensors.map(({ name, type, shape }): [string, ExternalReference] => {
-      const length = byteLength(type, shape);
-      const reference = { location, offset, length };
-      offset = Math.ceil((offset + length) / ALIGNMENT) * ALIGNMENT;
-      return [name, reference];
-    }),
-  );
-}
-
+/** Writes tensors one behind the other, each at the start of a page, but for those that lie somewhere already; notes where each lies. */
 async function writeTensors(
   handle: FileHandle,
   tensors: readonly Initializer[],
-  places: ReadonlyMap<string, ExternalReference>,
+  location: string,
+  places: Map<string, ExternalReference>,
+  shared: SharedWeights | undefined,
 ): Promise<number> {
   let end = 0;
   for (const tensor of tensors) {
-    const { offset } = places.get(tensor.name) as ExternalReference;
-    end = await writeAt(handle, await dataOf(tensor), offset);
+    const data = await dataOf(tensor);
+    const digest = shared && createHash('sha256').update(data).digest('hex');
+    const known = digest !== undefined ? shared?.get(digest) : undefined;
+    const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
+    const place = known ?? { location, offset, length: byteLength(tensor.type, tensor.shape) };
+    if (!known) end = await writeAt(handle, data, offset);
+    if (digest !== undefined) shared?.set(digest, place);
+    places.set(tensor.name, place);
   }
   return end;
 }
