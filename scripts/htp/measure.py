@@ -37,7 +37,8 @@ def cpu_session(path):
 def htp_session(path, soc):
     import onnxruntime_qnn as qnn
 
-    ort.register_execution_provider_library("QNNExecutionProvider", qnn.get_library_path())
+    if not any("QNN" in device.ep_name for device in ort.get_ep_devices()):  # once a process
+        ort.register_execution_provider_library("QNNExecutionProvider", qnn.get_library_path())
     options = quiet_options()
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     soc_model, arch = SOCS[soc]
