@@ -129,6 +129,17 @@ describe('gptq', () => {
     expect(await error(0.5)).toBeLessThan(await error(0));
   });
 
+  test('comes closer to the float model when integers are decided again', async () => {
+    const given = await input(config, weights);
+    const [once, again] = [await gptq(runtime, given), await gptq(runtime, given, { sweeps: 6 })];
+    expect(await outputError(given, again, given.samples)).toBeLessThan(await outputError(given, once, given.samples));
+    const { encodings } = (await quantizeModel(again)).model;
+    for (const name of ['model.layers.0.mlp.w2.weight', 'model.layers.1.self_attn.q_proj.weight']) {
+      const rounded = await again.weights.read(name);
+      expect(fakeQuantize(rounded, encodings.get(name) as Encoding)).toEqual(rounded);
+    }
+  });
+
   test('keeps what clipping says, and chooses the rest', async () => {
     const given = await input(config, weights);
     const site = 'model.layers.0.mlp.w1.weight';

@@ -18,6 +18,7 @@ import {
 } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value } from '@mobilequant/tracer';
 import { clipByError } from './clip-by-error.ts';
+import { descend, symmetric } from './descend.ts';
 import { addInputs, emptyHessian, type Feedback, feedbackOf } from './hessian.ts';
 import { hiddenStream } from './hidden-stream.ts';
 import { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
@@ -40,6 +41,8 @@ export interface GptqOptions {
   readonly correction?: number;
   /** Columns that are worked on at once. Default 128. */
   readonly block?: number;
+  /** Times that every integer is decided again after GPTQ's rounding, at most (`descend`); not together with `fractions`. Default 0. */
+  readonly sweeps?: number;
   /** `nearest` chooses scales by error too, but rounds without feedback or correction, for comparison. Default `gptq`. */
   readonly rounding?: 'gptq' | 'nearest';
   /** Keep what the weights were before they were rounded, a byte more for each. Default false: `unrounded` is then the rounded weights. */
@@ -75,6 +78,7 @@ export async function gptq(
     damping = 0.01,
     correction = 0,
     block = 128,
+    sweeps = 0,
     rounding = 'gptq',
     fractions = false,
     onProgress,
@@ -106,7 +110,8 @@ export async function gptq(
         if (sites.length === 0) continue;
         const { hessian, drift } = await observe(layer, `${modules[0]}.input`, cut);
         const feedback = await feedbackOf(programs, hessian, { damping, block });
-        for (const { site, spec } of sites) rounded.set(site, await round(site, spec, feedback, drift));
+        const whole = sweeps > 0 ? symmetric(hessian, feedback.diagonal) : undefined;
+        for (const { site, spec } of sites) rounded.set(site, await round(site, spec, feedback, whole, drift));
       }
       await quantized.pass(layer);
       if (float) await float.pass(layer);
@@ -133,15 +138,23 @@ export async function gptq(
     return floatAt ? { hessian, drift } : { hessian };
   }
 
-  async function round(site: string, spec: QuantizerSpec, feedback: Feedback, drift?: Value): Promise<Rounded> {
+  async function round(
+    site: string,
+    spec: QuantizerSpec,
+    feedback: Feedback,
+    whole?: Float32Array,
+    drift?: Value,
+  ): Promise<Rounded> {
     const own: Value = { data: await input.weights.read(site), shape: weights.shape(site) };
     const weight = drift ? await makeUpForInputs(programs, own, drift, feedback, correction) : own;
     const importance = rounding === 'gptq' ? feedback.pivots : feedback.diagonal;
     const ranges = input.clipping?.get(site) ?? clipByError(weight, spec, importance, site);
     const { encoding } = encodingFromRanges(ranges, spec, { site });
     if (rounding === 'gptq') {
-      const { levels, fractions: own } = await roundWithFeedback(programs, weight, encoding, feedback);
-      return { levels, ...(fractions && { fractions: own }), encoding, ranges };
+      const first = await roundWithFeedback(programs, weight, encoding, feedback);
+      if (!whole) return { levels: first.levels, ...(fractions && { fractions: first.fractions }), encoding, ranges };
+      const scales = !input.clipping?.has(site);
+      return descend(programs, weight, whole, { levels: first.levels, encoding, ranges }, { sweeps, scales });
     }
     const levels = quantize(weight.data as Float32Array, encoding, { site });
     return { levels, encoding, ranges };

@@ -5,6 +5,7 @@ export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
 export { clipByError } from './clip-by-error.ts';
 export { collectHistograms, type HistogramOptions, type Histograms, type SiteHistogram } from './collect-histograms.ts';
 export { collectSensitivities, type SensitivityInput } from './collect-sensitivities.ts';
+export { type DescendOptions, descend, type Levels, symmetric } from './descend.ts';
 export { foldNorms, TransformError } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';

@@ -55,6 +55,8 @@ export interface Plan {
   readonly budget: number;
   /** `learned`: to nearest, after what the paper learns end to end (scales, clipping, ranges), from where the transformation left off. */
   readonly rounding: Rounding;
+  /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); none by default, and none where rounding is learned while tuning. */
+  readonly sweeps?: number;
   /** Steps; 0 for none. */
   readonly tuning: number;
   /** While tuning, the rank of what moves the integers of the weights; 0: they stay. */
@@ -188,7 +190,7 @@ export async function carryOut(
     const { unrounded, ...found } = await gptq(
       executor,
       { ...input, samples: calibration },
-      { fractions, ...reporting },
+      { ...(fractions ? { fractions } : { sweeps: plan.sweeps ?? 0 }), ...reporting },
     );
     return quantizeModel({ ...found, weights: fractions ? cachedWeights(unrounded) : found.weights });
   });
