@@ -1,6 +1,24 @@
 /** Lays a quantized model out for a device. Writing files is in `./node`. */
 
 export { type DeployTapOptions, deployTap, type TappedSite } from './deploy-tap.ts';
+export { EncodingsError } from './encodings/encodings-error.ts';
+export {
+  ENCODINGS_VERSIONS,
+  type EncodingsJsonOptions,
+  type EncodingsVersion,
+  encodingsJson,
+} from './encodings/encodings-json.ts';
+export { parseEncodings } from './encodings/parse-encodings.ts';
+export {
+  type Blocks,
+  type EncodingsFile,
+  encodingOf,
+  type FloatEncoding,
+  type IntegerEncoding,
+  type TensorEncoding,
+  type TensorGranularity,
+} from './encodings/tensor-encoding.ts';
+export { defaultFacts, type TensorFacts, tensorFacts } from './encodings/tensor-facts.ts';
 export { ExportError } from './errors.ts';
 export { exportOnnx, type OnnxOptions } from './export-onnx.ts';
 export {

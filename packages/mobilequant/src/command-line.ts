@@ -3,13 +3,14 @@
 import { type Command, StoppedError, type Surroundings } from './command.ts';
 import { all } from './commands/all.ts';
 import { convert } from './commands/convert.ts';
+import { encodings } from './commands/encodings.ts';
 import { evaluate } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
 import { quantize } from './commands/quantize.ts';
 import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
 import { toolVersion } from './version.ts';
 
-const COMMANDS: readonly Command[] = [quantize, evaluate, exportCommand, convert, all];
+const COMMANDS: readonly Command[] = [quantize, evaluate, exportCommand, convert, all, encodings];
 
 const COMMON: Options = { help: flag('show this'), verbose: flag('show where an error comes from') };
 
