@@ -14,7 +14,7 @@ import { describe, expect, test } from 'vitest';
 import * as slow from '../test/matrices.ts';
 import { descend, symmetric } from './descend.ts';
 import { addInputs, emptyHessian, feedbackOf } from './hessian.ts';
-import { roundWithFeedback } from './round-with-feedback.ts';
+import { roundWithFeedback, unrounded } from './round-with-feedback.ts';
 
 const programs = programCache(nodeRuntime());
 const DAMPING = 0.01;
@@ -28,11 +28,11 @@ async function rounded(rows: number, columns: number, spec: QuantizerSpec, seed:
   const feedback = await feedbackOf(programs, hessian, { damping: DAMPING, block: 32 });
   const ranges = rangesOf(slow.flat(w), [rows, columns], spec.granularity);
   const { encoding } = encodingFromRanges(ranges, spec);
-  const { levels } = await roundWithFeedback(programs, matrix(w), encoding, feedback);
+  const rounded = await roundWithFeedback(programs, matrix(w), encoding, feedback);
   const h = slow.damped(slow.product(slow.transposed(x), x), DAMPING);
   const error = (q: ArrayLike<number>, own: Encoding): number =>
     slow.quadratic(slow.difference(w, slow.rowsOf(dequantize(Uint8Array.from(q), own), columns)), h);
-  return { w, h, error, start: { levels, ranges, encoding }, whole: symmetric(hessian, feedback.diagonal) };
+  return { w, h, error, start: { ...rounded, ranges, encoding }, whole: symmetric(hessian, feedback.diagonal) };
 }
 
 const specs: [string, QuantizerSpec][] = (['tensor', 'channel', 'group'] as const).flatMap((kind) =>
@@ -55,6 +55,10 @@ describe.each(specs)('%s', (_, spec) => {
     const nearest = { ...start, levels: quantize(slow.flat(w), start.encoding) };
     const other = await descend(programs, matrix(w), whole, nearest, { sweeps: 50, scales: false });
     expect(error(other.levels, start.encoding)).toBeLessThan(0.8 * error(nearest.levels, start.encoding));
+
+    const wanted = unrounded(found, found.encoding);
+    expect(quantize(wanted, found.encoding)).toEqual(found.levels);
+    expect(found.fractions).not.toEqual(start.fractions);
 
     const { qmax } = gridFromEncoding(start.encoding);
     const random = Array.from({ length: 60 }, (_, i) => (i * 7919) % found.levels.length);

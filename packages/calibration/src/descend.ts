@@ -19,11 +19,10 @@ import {
 } from '@mobilequant/quantizer';
 import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
+import { fractionOf, type RoundedLevels } from './round-with-feedback.ts';
 
-/** A weight as integers: of what ranges they are, and what they stand for. */
-export interface Levels {
-  /** `[out, in]` */
-  readonly levels: UnsignedLevels;
+/** A weight as integers, and the ranges of their grids. */
+export interface Levels extends RoundedLevels {
   readonly ranges: Ranges;
   readonly encoding: Encoding;
 }
@@ -66,14 +65,14 @@ export async function descend(
   const w = weight.data as Float32Array;
   const { spec } = start.encoding;
   const refits = scales && spec.granularity.kind === 'channel';
-  const levels = start.levels.slice();
+  const [levels, fractions] = [start.levels.slice(), start.fractions.slice()];
   let { ranges, encoding } = start;
   for (let sweep = 0; sweep < sweeps; sweep++) {
     const changed = await decideAll(levels, encoding);
     if (refits) ({ ranges, encoding } = await refitted(levels, ranges, encoding));
     if (changed < SETTLED * w.length) break;
   }
-  return { levels, ranges, encoding };
+  return { levels, fractions, ranges, encoding };
 
   /** Rows of h times a matrix `[in, out]`. */
   async function product(from: number, height: number, matrix: Float32Array): Promise<Float32Array> {
@@ -90,7 +89,11 @@ export async function descend(
   }
 
   /** Ranges with which each row's scale is the best for its levels. */
-  async function refitted(levels: UnsignedLevels, ranges: Ranges, encoding: Encoding): Promise<Omit<Levels, 'levels'>> {
+  async function refitted(
+    levels: UnsignedLevels,
+    ranges: Ranges,
+    encoding: Encoding,
+  ): Promise<Pick<Levels, 'ranges' | 'encoding'>> {
     const reals = dequantize(levels, encoding);
     const [ofReals, ofWeight] = [
       await product(0, size, turned(reals, rows, size)),
@@ -135,7 +138,9 @@ export async function descend(
           const real = Math.fround((level - o) * s);
           const wanted = (real + (slope[k] as number) / (h[column * (size + 1)] as number)) / s;
           const best = Math.min(Math.max(roundHalfEven(wanted) + o, 0), qmax);
-          if (best === level || Math.abs(best - o - wanted) >= Math.abs(level - o - wanted)) continue;
+          const stays = Math.abs(best - o - wanted) >= Math.abs(level - o - wanted);
+          fractions[at] = fractionOf(wanted + o - (stays ? level : best), stays ? level : best, qmax);
+          if (stays) continue;
           const change = real - Math.fround((best - o) * s);
           levels[at] = best;
           errors[column * rows + r] = (errors[column * rows + r] as number) + change;

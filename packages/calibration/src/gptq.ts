@@ -41,7 +41,7 @@ export interface GptqOptions {
   readonly correction?: number;
   /** Columns that are worked on at once. Default 128. */
   readonly block?: number;
-  /** Times that every integer is decided again after GPTQ's rounding, at most (`descend`); not together with `fractions`. Default 0. */
+  /** Times that every integer is decided again after GPTQ's rounding, at most (`descend`). Default 0. */
   readonly sweeps?: number;
   /** `nearest` chooses scales by error too, but rounds without feedback or correction, for comparison. Default `gptq`. */
   readonly rounding?: 'gptq' | 'nearest';
@@ -151,10 +151,10 @@ export async function gptq(
     const ranges = input.clipping?.get(site) ?? clipByError(weight, spec, importance, site);
     const { encoding } = encodingFromRanges(ranges, spec, { site });
     if (rounding === 'gptq') {
-      const first = await roundWithFeedback(programs, weight, encoding, feedback);
-      if (!whole) return { levels: first.levels, ...(fractions && { fractions: first.fractions }), encoding, ranges };
+      const first = { ...(await roundWithFeedback(programs, weight, encoding, feedback)), encoding, ranges };
       const scales = !input.clipping?.has(site);
-      return descend(programs, weight, whole, { levels: first.levels, encoding, ranges }, { sweeps, scales });
+      const found = whole ? await descend(programs, weight, whole, first, { sweeps, scales }) : first;
+      return fractions ? found : { levels: found.levels, encoding: found.encoding, ranges: found.ranges };
     }
     const levels = quantize(weight.data as Float32Array, encoding, { site });
     return { levels, encoding, ranges };

@@ -55,7 +55,7 @@ export interface Plan {
   readonly budget: number;
   /** `learned`: to nearest, after what the paper learns end to end (scales, clipping, ranges), from where the transformation left off. */
   readonly rounding: Rounding;
-  /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); none by default, and none where rounding is learned while tuning. */
+  /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); none by default. */
   readonly sweeps?: number;
   /** Steps; 0 for none. */
   readonly tuning: number;
@@ -190,7 +190,7 @@ export async function carryOut(
     const { unrounded, ...found } = await gptq(
       executor,
       { ...input, samples: calibration },
-      { ...(fractions ? { fractions } : { sweeps: plan.sweeps ?? 0 }), ...reporting },
+      { fractions, sweeps: plan.sweeps ?? 0, ...reporting },
     );
     return quantizeModel({ ...found, weights: fractions ? cachedWeights(unrounded) : found.weights });
   });

@@ -27,6 +27,10 @@ export interface RoundedLevels {
 const FRACTION = 256;
 const MOST = 126; // of 128: what is next to the middle of two levels rounds to the one that was chosen
 
+/** What is beside a level, in steps, as it is kept: 0 for the first and the last level of a grid. */
+export const fractionOf = (beside: number, level: number, qmax: number): number =>
+  level > 0 && level < qmax ? Math.max(-MOST, Math.min(MOST, Math.round(FRACTION * beside))) : 0;
+
 /** The reals that were rounded, to a 256th of a step; rounding to nearest gives the same levels. */
 export function unrounded({ levels, fractions }: RoundedLevels, encoding: Encoding): Float32Array {
   const reals = dequantize(levels, encoding);
@@ -70,8 +74,7 @@ export async function roundWithFeedback(
         const level = Math.min(Math.max(roundHalfEven(wanted - o) + o, 0), qmax);
         const error = x - Math.fround((level - o) * s);
         levels[at] = level;
-        if (level > 0 && level < qmax)
-          fractions[at] = Math.max(-MOST, Math.min(MOST, Math.round(FRACTION * (wanted - level))));
+        fractions[at] = fractionOf(wanted - level, level, qmax);
         errors[(from + k) * rows + r] = error;
         for (let j = 0; j < k; j++) due[j] = (due[j] as number) + error * (data[k * width + j] as number);
       }
