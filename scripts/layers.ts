@@ -18,6 +18,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   '@mobilequant/calibration': ['@mobilequant/core', '@mobilequant/quantizer', '@mobilequant/tracer'],
   '@mobilequant/exporter': ['@mobilequant/core', '@mobilequant/graph', '@mobilequant/quantizer', '@mobilequant/tracer'],
   '@mobilequant/evaluator': ['@mobilequant/core', '@mobilequant/tracer'],
+  '@mobilequant/device': [],
 };
 
 /** Heavy or platform-bound modules, and the sources that may import them; tests may too. */
