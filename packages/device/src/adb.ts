@@ -2,6 +2,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { DeviceError, printable } from './errors.ts';
+import { findTools } from './find-tools.ts';
 import { type Captured, capture, lastLines, type ProcessOptions } from './process.ts';
 
 /** A line of `adb devices`. */
@@ -23,7 +24,7 @@ export interface Adb {
 }
 
 export interface AdbOptions extends ProcessOptions {
-  /** Path of the program. Default `adb`, on the PATH. */
+  /** Path of the program. Default: where `findTools` finds it. */
   readonly adb?: string;
 }
 
@@ -31,8 +32,8 @@ export interface AdbOptions extends ProcessOptions {
 export const remoteQuote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 
 /** The phones that adb knows, ready or not. @throws DeviceError if adb cannot be run. */
-export async function listDevices({ adb = 'adb', ...options }: AdbOptions = {}): Promise<AdbDevice[]> {
-  const { stdout } = await succeed(adb, ['devices'], options);
+export async function listDevices({ adb, ...options }: AdbOptions = {}): Promise<AdbDevice[]> {
+  const { stdout } = await succeed(adb ?? (await findAdb(options)), ['devices'], options);
   return stdout
     .split('\n')
     .map((line) => /^(\S+)\t(.+)$/.exec(printable(line).trim()))
@@ -48,7 +49,8 @@ export async function connectPhone({
   serial,
   ...options
 }: AdbOptions & { readonly serial?: string } = {}): Promise<Adb> {
-  const devices = await listDevices(options);
+  const adb = options.adb ?? (await findAdb(options));
+  const devices = await listDevices({ ...options, adb });
   const shown = devices.map((device) => `${device.serial} (${device.state})`).join(', ') || 'none';
   const found = serial === undefined ? devices : devices.filter((device) => device.serial === serial);
   const [device] = found;
@@ -61,10 +63,12 @@ export async function connectPhone({
     const advice = device.state === 'unauthorized' ? 'Allow this computer on its screen.' : 'Connect it again.';
     throw new DeviceError(`adb: ${device.serial}`, 'a phone that is ready', device.state, advice);
   }
-  return phone(device.serial, options);
+  return phone(device.serial, { ...options, adb });
 }
 
-function phone(serial: string, { adb = 'adb', ...options }: AdbOptions): Adb {
+const findAdb = async ({ env }: AdbOptions): Promise<string> => (await findTools(['adb'], env ? { env } : {})).adb;
+
+function phone(serial: string, { adb, ...options }: AdbOptions & { readonly adb: string }): Adb {
   const run = (args: readonly string[]): Promise<Captured> => succeed(adb, ['-s', serial, ...args], options);
   return {
     serial,

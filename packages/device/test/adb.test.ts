@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { connectPhone, listDevices, remoteQuote } from '../src/node.ts';
 import { fakePhone, scratch } from './fakes.ts';
@@ -36,6 +36,12 @@ test('without a phone, and with one that does not trust this computer', async ()
   await expect(connectPhone(phone)).rejects.toThrow('expected a phone, got none. Connect it');
   phone.answerDevices('List of devices attached\nR5CT\tunauthorized\n');
   await expect(connectPhone(phone)).rejects.toThrow('got unauthorized. Allow this computer on its screen');
+});
+
+test('adb is found on the PATH', async () => {
+  const { adb } = fakePhone(scratch());
+  const env = { PATH: `${dirname(adb)}:${process.env['PATH']}` };
+  expect(await (await connectPhone({ env })).shell('echo there')).toBe('there\n');
 });
 
 test('files go there and back, whatever is in their names', async () => {
@@ -76,6 +82,7 @@ test('what fails on the phone fails here', async () => {
 });
 
 test('adb that is not there', async () => {
+  await expect(connectPhone({ env: { PATH: '' } })).rejects.toThrow("Install Android's platform-tools");
   await expect(listDevices({ adb: '/nowhere/adb' })).rejects.toThrow(
     '/nowhere/adb: expected a program that can be run, got no such file',
   );
