@@ -107,6 +107,12 @@ export {
 } from './quantize-model.ts';
 export { randomRotation } from './random-rotation.ts';
 export { defaultRangeRules, needsHistogram, rangeOf, rangeRulesOf, rangesBy } from './range-rules.ts';
+export {
+  type ReconstructedLayer,
+  type ReconstructInput,
+  type ReconstructOptions,
+  reconstruct,
+} from './reconstruct.ts';
 export { type RotateOptions, rotate, rotateHeads, rotateResidual } from './rotations.ts';
 export { roundWithFeedback } from './round-with-feedback.ts';
 export { roundingError } from './rounding-error.ts';

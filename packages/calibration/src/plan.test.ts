@@ -6,7 +6,7 @@ import {
   simulatedReading,
   type Weights,
 } from '@mobilequant/core';
-import { recipes } from '@mobilequant/quantizer';
+import { type Encoding, quantize, recipes } from '@mobilequant/quantizer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architecture } from '../test/architectures.ts';
@@ -128,6 +128,28 @@ describe('a plan', () => {
     const stopped = carryOut(runtime, input, { ...PLAIN, transform: 'scales' }, { onProgress, signal: stop.signal });
     await expect(stopped).rejects.toThrow(expect.objectContaining({ name: 'AbortError' }));
     expect(seen).toEqual(['scales 1']);
+  });
+});
+
+describe('reconstruction', () => {
+  const config = architecture('llama');
+  const weights = tinyWeights(config, 3);
+  const calibration = [1, 2, 3, 4, 5, 6].map((first) => text(first, config.vocab));
+  const input = { config, weights, recipe: recipes.w4a8, calibration };
+
+  test('stands between rounding and tuning, and moves integers', async () => {
+    const plan: Plan = { ...PLAIN, rounding: 'gptq', sweeps: 2, tuning: 1 };
+    const without = await carryOut(runtime, input, plan);
+    const { model, seconds } = await carryOut(runtime, input, { ...plan, reconstruction: 8 });
+    expect(Object.keys(seconds)).toEqual(['prefix', 'transform', 'ranges', 'rounding', 'reconstruction', 'tuning']);
+    const levels = async (of: typeof model, name: string) =>
+      quantize(await of.weights.read(name), of.encodings.get(name) as Encoding);
+    const name = 'model.layers.0.mlp.w1.weight';
+    expect(await levels(model, name)).not.toEqual(await levels(without.model, name));
+  });
+
+  test('needs GPTQ', async () => {
+    await expect(carryOut(runtime, input, { ...PLAIN, reconstruction: 1 })).rejects.toThrow('expected GPTQ before');
   });
 });
 

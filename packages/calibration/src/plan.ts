@@ -7,6 +7,7 @@
  *     ranges     of activations, by the recipe's rules
  *     budget     for more activations of 16 bits, placed where 8 bits cost most
  *     rounding   of weights: nearest, with feedback (GPTQ), or as the paper learns it
+ *     reconstruction   of each layer's output, by integers that are learned together
  *     tuning     of scales, norms and biases by the divergence of the logits
  */
 import { cachedWeights, type DecoderConfig, type FloatModel, type Weights, withPrefix } from '@mobilequant/core';
@@ -35,6 +36,7 @@ import {
   withKnownRanges,
 } from './quantize-model.ts';
 import { needsHistogram, rangeOf, rangeRulesOf, rangesBy, ruleOf } from './range-rules.ts';
+import { reconstruct } from './reconstruct.ts';
 import { rotate } from './rotations.ts';
 import { searchPrefix } from './search-prefix.ts';
 import { searchScales } from './search-scales.ts';
@@ -57,6 +59,8 @@ export interface Plan {
   readonly rounding: Rounding;
   /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); none by default. */
   readonly sweeps?: number;
+  /** Times that each layer sees the training samples when its integers are learned together after GPTQ (`reconstruct`); none by default. */
+  readonly reconstruction?: number;
   /** Steps; 0 for none. */
   readonly tuning: number;
   /** While tuning, the rank of what moves the integers of the weights; 0: they stay. */
@@ -180,33 +184,46 @@ export async function carryOut(
     ));
   const chosen = placement ? placement.recipe : recipe;
   const input = { ...model, recipe: chosen, ranges: ranges(chosen) };
+  const rebuilds = (plan.reconstruction ?? 0) > 0;
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(input);
     if (plan.rounding === 'learned') {
       const { training: samples = calibration } = learning;
       return quantizeModel(await learnAndFuse(executor, 'mobilequant', { ...input, samples }, { epochs, ...saving }));
     }
-    const fractions = plan.tuning > 0 && plan.learnedRounding > 0;
+    const learns = plan.tuning > 0 && plan.learnedRounding > 0;
+    const fractions = rebuilds || learns;
     const { unrounded, ...found } = await gptq(
       executor,
       { ...input, samples: calibration },
       { fractions, sweeps: plan.sweeps ?? 0, ...reporting },
     );
-    return quantizeModel({ ...found, weights: fractions ? cachedWeights(unrounded) : found.weights });
+    const before = learns ? cachedWeights(unrounded) : unrounded; // learning reads them at every step
+    return quantizeModel({ ...found, weights: fractions ? before : found.weights });
   });
-  const made = { float, ...(placement && { placement }), seconds };
-  if (plan.tuning === 0) return { ...rounded, ...made };
-
   const { training = calibration } = learning;
   const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = learning;
+  const samples = training.filter((sample) => !heldOut.includes(sample));
+  const built = rebuilds
+    ? await timed('reconstruction', () =>
+        reconstruct(
+          executor,
+          { model: rounded.model, float: model, samples, heldOut },
+          { epochs: plan.reconstruction ?? 0, seed, ...reporting },
+        ),
+      )
+    : rounded.model;
+  const made = { float, ...(placement && { placement }), seconds };
+  if (plan.tuning === 0) return { model: built, widened: rounded.widened, ...made };
+
   model.weights.forget(); // of its linears the rounded ones are left
   const tuned = await timed('tuning', async () =>
     tune(
       executor,
       {
-        model: rounded.model,
+        model: built,
         float: await withPrefix(executor, config, original, prefix), // read once, and not kept
-        samples: training.filter((sample) => !heldOut.includes(sample)),
+        samples,
         heldOut,
       },
       {
@@ -229,8 +246,12 @@ export const samplesForTuning = (steps: number): number => steps + HELD_OUT;
 
 const HELD_OUT = 4;
 
-/** What learns saves its state, and there is room for one. */
-function checkLearning({ rounding, tuning }: Plan): void {
+/** What learns saves its state, and there is room for one; what is learned of integers begins with those of GPTQ. */
+function checkLearning({ rounding, reconstruction = 0, tuning }: Plan): void {
+  if (reconstruction > 0 && rounding !== 'gptq')
+    throw new RangeError(
+      `plan: expected GPTQ before a reconstruction, got rounding '${rounding}'. Leave the reconstruction out, or round by gptq.`,
+    );
   if (rounding !== 'learned' || tuning === 0) return;
   throw new RangeError(
     `plan: expected no tuning where rounding is learned, got ${tuning} steps. Set tuning to 0, or round otherwise.`,

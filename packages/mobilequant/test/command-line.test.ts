@@ -100,7 +100,7 @@ describe('from a model to an exported one', () => {
 
   test.each([
     ['w8a8', 'fast', '--prefix', '0,5'],
-    ['w4a8', 'best', '--prefix', '0', '--tuning', '3', '--sweeps', '2'],
+    ['w4a8', 'best', '--prefix', '0', '--tuning', '3', '--sweeps', '2', '--reconstruction', '1'],
   ])('%s by the preset %s: the same forms, all behind one prefix', async (recipe, preset, ...steps) => {
     const options = ['--recipe', recipe, '--method', preset, ...steps, '--json', '--out', preset, ...CALIBRATION];
     const done = await mobilequant('quantize', 'model', ...options);
