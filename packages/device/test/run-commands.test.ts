@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { compilePlan, exportedGraphs, findSoc } from '../src/index.ts';
@@ -107,6 +107,9 @@ test('tools are found in the SDK that the environment names, else on the PATH', 
     adb: join(other, 'adb'),
   });
   expect((await findTools(names, { env: { PATH: other } }))['qairt-converter']).toBe(join(other, 'qairt-converter'));
+  chmodSync(join(sdk.bin, 'qairt-converter'), 0o644); // a file that does not run is no tool
+  const beside = await findTools(names, { env: { QNN_SDK_ROOT: sdk.root, PATH: other } });
+  expect(beside['qairt-converter']).toBe(join(other, 'qairt-converter'));
   await expect(findTools(['adb'], { env: { PATH: '' } })).rejects.toThrowErrorMatchingInlineSnapshot(
     `[DeviceError: tools: expected adb, got no adb on the PATH (QNN_SDK_ROOT is not set). Install Android's platform-tools and put them on the PATH.]`,
   );
