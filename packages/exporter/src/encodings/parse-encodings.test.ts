@@ -203,6 +203,7 @@ describe('1.0.0', () => {
     expect(messageOf(version1(blocks), facts([2, 64], 0))).toMatchInlineSnapshot(
       `"encodings: param_encodings.w: expected 2 channels of 4 blocks, by the shape [2, 64], got 2 of 3. Give the model that the encodings belong to."`,
     );
+    expect(messageOf(version1(blocks), facts([1, 48, 2], 2))).toMatchInlineSnapshot(`"encodings: param_encodings.w: expected blocks of a matrix, or channels before blocks, for version 1.0.0, got channels on axis 2 of 3. Use 2.0.0 or later, whose lists have the axes."`);
     expect(messageOf(version1(blocks), facts([6], 0))).toMatchInlineSnapshot(
       `"encodings: param_encodings.w: expected 6 channels of 0 blocks, by the shape [6], got 6 of 1. Give the model that the encodings belong to."`,
     );
@@ -219,11 +220,11 @@ describe('1.0.0', () => {
     });
   });
 
-  test('the flag of a symmetric tensor without negative values is kept where there is a word for it', () => {
+  test('what is called symmetric is signed in 2.x, where zero is the least level too', () => {
     const file = parseEncodings(version1({ offset: [0, 0] }));
-    expect(parseEncodings(encodingsJson(file))).toEqual({ ...file, quantizerArgs: {}, excludedLayers: [] });
-    const [entry] = JSON.parse(encodingsJson(file, { version: '2.0.0' })).encodings;
-    expect(entry).toEqual({ name: 'w', output_dtype: 'uint4', y_scale: [0.5, 0.25], axis: 0 });
+    const text = encodingsJson(file, { version: '2.0.0' });
+    expect(JSON.parse(text).encodings).toMatchObject([{ output_dtype: 'int4', y_zero_point: [-8, -8] }]);
+    expect(parseEncodings(text).params).toEqual(file.params);
   });
 
   test('mistakes', () => {
@@ -321,7 +322,7 @@ describe('2.x', () => {
     expect(encodingOf(zeroed)).toEqual(encodingOf({}));
     expect(encodingOf({ y_zero_point: 0 })).toEqual(encodingOf({}));
     expect(encodingOf({ y_zero_point: [1, -128] })).toMatchObject({
-      symmetric: false,
+      symmetric: true,
       zeroPoint: Float64Array.of(129, 0),
     });
     expect(encodingOf({ output_dtype: 'uint8' })).toMatchObject({ symmetric: false, zeroPoint: Float64Array.of(0, 0) });

@@ -43,7 +43,7 @@ export interface IntegerEncoding {
   readonly name: string;
   /** 2 to 32. */
   readonly bits: number;
-  /** As the file says it; most often zero stands in the middle of the grid, at 2^(bits - 1). */
+  /** Most often zero stands in the middle of the grid, at 2^(bits - 1); all that files mean by it is that levels are signed. */
   readonly symmetric: boolean;
   readonly granularity: TensorGranularity;
   /** `[1]`, `[channels]` or `[channels, blocks]`; for LPBQ `[channels]`. */
@@ -70,12 +70,6 @@ export interface EncodingsFile {
   /** Layers that were left alone; 1.0.0 only. */
   readonly excludedLayers?: readonly unknown[];
 }
-
-/** Whether zero stands in the middle of every grid; for 2 bits, also midway between the two levels that are there. */
-export const isCentred = ({ bits, zeroPoint }: Pick<IntegerEncoding, 'bits' | 'zeroPoint'>): boolean => {
-  const middle = 2 ** (bits - 1);
-  return zeroPoint.every((z) => z === middle) || (bits === 2 && zeroPoint.every((z) => z === middle - 0.5));
-};
 
 /** How many scales a granularity has, if it says so. */
 const scaleCount = (granularity: TensorGranularity, scales: number): number => {

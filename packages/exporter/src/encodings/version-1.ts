@@ -3,11 +3,18 @@
  *
  *     real = scale · (q + offset)     on the unsigned grid
  *
+ * Programs disagree about that order where channels come last of more than two axes, so such blocks are refused.
  * LPBQ has the bits of the weight times its block's integer as `bw`, those of the weight as `compressed_bw`, and the offset of the former.
  */
 import { EncodingsError } from './encodings-error.ts';
 import { integerAt, type JsonObject, listAt, nameAt, numbersAt, objectAt, oneOfAt } from './json-fields.ts';
-import { checkEncoding, type IntegerEncoding, type TensorEncoding, type TensorGranularity } from './tensor-encoding.ts';
+import {
+  type Blocks,
+  checkEncoding,
+  type IntegerEncoding,
+  type TensorEncoding,
+  type TensorGranularity,
+} from './tensor-encoding.ts';
 import { blocksBy, channelsBy, type TensorFacts } from './tensor-facts.ts';
 
 const TYPES = ['PER_TENSOR', 'PER_CHANNEL', 'PER_BLOCK', 'LPBQ'] as const;
@@ -38,11 +45,12 @@ export function readVersion1(value: unknown, group: string, facts: TensorFacts):
   return encoding;
 }
 
-/** Everything that there is can be said. */
+/** @throws EncodingsError for what this version cannot say. */
 export function writeVersion1(encoding: TensorEncoding): JsonObject {
   const { name, kind, bits } = encoding;
   if (kind === 'float') return { name, enc_type: 'PER_TENSOR', dtype: 'FLOAT', bw: bits };
   const { symmetric, granularity, scale, zeroPoint } = encoding;
+  if ('rank' in granularity) checkOrder(granularity, name);
   const lpbq = granularity.kind === 'lpbq' ? granularity : undefined;
   const bw = lpbq ? lpbq.decompressedBits : bits;
   const offsets = Array.from(zeroPoint, (z) => (lpbq ? -(2 ** (bw - 1)) : 0 - z));
@@ -112,11 +120,25 @@ function granularityOf(
   if (type === 'PER_TENSOR') return { kind: 'tensor' };
   if (type === 'PER_CHANNEL') return channelsBy(facts, name, scales, where);
   const size = integerAt(entry['block_size'], `${where}.block_size`, 1, 2 ** 31 - 1);
-  if (type === 'PER_BLOCK')
-    return { kind: 'block', ...blocksBy(facts, name, { size, blocks: (channels) => scales / channels }, where) };
+  if (type === 'PER_BLOCK') {
+    const blocks = blocksBy(facts, name, { size, blocks: (channels) => scales / channels }, where);
+    checkOrder(blocks, where);
+    return { kind: 'block', ...blocks };
+  }
   const blockScale = Uint16Array.from(listAt(entry['per_block_int_scale'], `${where}.per_block_int_scale`), (s, i) =>
     integerAt(s, `${where}.per_block_int_scale[${i}]`, 1, 65535),
   );
   const blocks = blocksBy(facts, name, { size, channels: scales, blocks: () => blockScale.length / scales }, where);
+  checkOrder(blocks, where);
   return { kind: 'lpbq', ...blocks, blockScale, decompressedBits: bw };
+}
+
+function checkOrder({ axis, channelAxis, rank }: Blocks, where: string): void {
+  if (channelAxis < axis || rank === 2) return;
+  throw new EncodingsError(
+    where,
+    'blocks of a matrix, or channels before blocks, for version 1.0.0',
+    `channels on axis ${channelAxis} of ${rank}`,
+    'Use 2.0.0 or later, whose lists have the axes.',
+  );
 }

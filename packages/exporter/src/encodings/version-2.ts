@@ -3,8 +3,8 @@
  *
  *     real = y_scale · (q - y_zero_point)     on the grid of `output_dtype`
  *
- * A signed type with the zero point 0 is what the other versions call symmetric; nothing else is. LPBQ has two scales side by side in 2.0.0,
- * and in 2.1.0 a scale that is itself an encoding, of integers `x` by a scale for each channel.
+ * A signed type is what the other versions call symmetric, as AIMET has it, whatever the zero point. LPBQ has two scales side by side in
+ * 2.0.0, and in 2.1.0 a scale that is itself an encoding, of integers `x` by a scale for each channel.
  */
 import { EncodingsError } from './encodings-error.ts';
 import {
@@ -22,7 +22,6 @@ import {
   type Blocks,
   checkEncoding,
   type IntegerEncoding,
-  isCentred,
   type TensorEncoding,
   type TensorGranularity,
 } from './tensor-encoding.ts';
@@ -51,7 +50,7 @@ export function readVersion2(value: unknown, group: string, version: Version2): 
     kind: 'integer',
     name,
     bits,
-    symmetric: signed && isCentred({ bits, zeroPoint }),
+    symmetric: signed,
     granularity,
     scale,
     zeroPoint,
@@ -68,10 +67,9 @@ export function writeVersion2(encoding: TensorEncoding, version: Version2): Json
   };
   if (kind === 'float') return refuse('integers', `float${bits}`, 'Leave floats out (omitFloats), or write 1.0.0.');
   const { granularity, scale, zeroPoint } = encoding;
-  const signed = encoding.symmetric && isCentred(encoding);
-  const dtype = `${signed ? '' : 'u'}int${bits}`;
+  const dtype = `${encoding.symmetric ? '' : 'u'}int${bits}`;
   if (!INTEGERS.includes(dtype)) return refuse(INTEGERS.join(', '), dtype, 'Write 1.0.0, or use other bits.');
-  const points = zeroPoint.map((z) => (signed ? z - 2 ** (bits - 1) : z));
+  const points = zeroPoint.map((z) => (encoding.symmetric ? z - 2 ** (bits - 1) : z));
   const withPoints = (shaped: (values: Float64Array) => unknown): JsonObject =>
     points.every((z) => z === 0) ? {} : { y_zero_point: shaped(points) };
   const head = { name, output_dtype: dtype };
