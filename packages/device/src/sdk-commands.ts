@@ -5,7 +5,7 @@
  *                                                                 ├→  qnn-context-binary-generator
  *     qnn       qnn-onnx-converter   →  qnn-model-lib-generator  ┘
  *
- * The first is the SDK's current way, the second that of older releases. Nothing runs here: `compileGraphs` carries a plan out.
+ * The first is the SDK's current way, the second that of older releases. Nothing runs here: `runPlan` carries a plan out.
  */
 import { DeviceError } from './errors.ts';
 import { type HtpOptions, htpCompileConfig, jsonText, toolConfig } from './htp-config.ts';
