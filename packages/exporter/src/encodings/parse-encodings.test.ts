@@ -203,7 +203,9 @@ describe('1.0.0', () => {
     expect(messageOf(version1(blocks), facts([2, 64], 0))).toMatchInlineSnapshot(
       `"encodings: param_encodings.w: expected 2 channels of 4 blocks, by the shape [2, 64], got 2 of 3. Give the model that the encodings belong to."`,
     );
-    expect(messageOf(version1(blocks), facts([1, 48, 2], 2))).toMatchInlineSnapshot(`"encodings: param_encodings.w: expected blocks of a matrix, or channels before blocks, for version 1.0.0, got channels on axis 2 of 3. Use 2.0.0 or later, whose lists have the axes."`);
+    expect(messageOf(version1(blocks), facts([1, 48, 2], 2))).toMatchInlineSnapshot(
+      `"encodings: param_encodings.w: expected blocks of a matrix, or channels before blocks, for version 1.0.0, got channels on axis 2 of 3. Use 2.0.0 or later, whose lists have the axes."`,
+    );
     expect(messageOf(version1(blocks), facts([6], 0))).toMatchInlineSnapshot(
       `"encodings: param_encodings.w: expected 6 channels of 0 blocks, by the shape [6], got 6 of 1. Give the model that the encodings belong to."`,
     );
