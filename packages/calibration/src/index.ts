@@ -67,7 +67,6 @@ export {
   quantizePrepared,
 } from './methods.ts';
 export { endToEndGradients, learnEndToEnd } from './mobile-quant.ts';
-export { mulberry32 } from './mulberry32.ts';
 export { type ObserveOptions, type Observer, observeModel } from './observe.ts';
 export { learnLayerWise } from './omni-quant.ts';
 export {

@@ -6,10 +6,10 @@
  * What is learned is a hundredth of a weight, and nothing of it is left on the device: the sum is rounded once and for all (LR-QAT,
  * arXiv 2406.06385). U starts at 0, so that the integers are at first those of w.
  */
+import { mulberry32 } from '@mobilequant/core';
 import { type Encoding, gridFromEncoding, type SignedLevels } from '@mobilequant/quantizer';
 import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
-import { mulberry32 } from './mulberry32.ts';
 
 /** What moves the integers of a weight. */
 export interface Moves {

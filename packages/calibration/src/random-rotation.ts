@@ -2,8 +2,8 @@
  * Random orthogonal matrices: a Hadamard matrix with random signs where there is one of that size, since it spreads every channel
  * evenly; else the Q of a matrix of normal numbers.
  */
+import { mulberry32 } from '@mobilequant/core';
 import { hadamard } from './hadamard.ts';
-import { mulberry32 } from './mulberry32.ts';
 
 /** An orthogonal matrix, `[size, size]`, the same for the same seed. Row vectors are turned by `x · Q`. */
 export function randomRotation(size: number, seed: number): Float32Array {

@@ -26,8 +26,10 @@ export { decoderTensors, PREFIX_TENSORS, type TensorShape } from './decoder-tens
 export { type DerivedTensor, deriveWeights } from './derived-weights.ts';
 export { deviceForm, quantizedDeviceForm } from './device-form.ts';
 export { type FakeQuantizeAttributes, fakeQuantize } from './fake-quantize.ts';
+export { type GenerateOptions, generate } from './generate.ts';
 export { type HeadWeights, logits, negativeLogLikelihood } from './head.ts';
-export { type LanguageModel, languageModel } from './language-model.ts';
+export { type LanguageModel, languageModel, type TextReader } from './language-model.ts';
+export { mulberry32 } from './mulberry32.ts';
 export { norm } from './norm.ts';
 export { checkpointForm, modelTypes, parseConfig } from './parse-config.ts';
 export { withPrefix } from './prefix.ts';
@@ -36,6 +38,7 @@ export type { FloatModel, QuantizedModel } from './quantized-model.ts';
 export { floatReading, type Part, type Reading, scaleShape, simulatedReading, siteName } from './reading.ts';
 export { inverseFrequencies, type RopeTables, ropeTables, rotate, swapHalves } from './rope.ts';
 export { rowDot, softmax } from './row-dot.ts';
+export { type SamplingOptions, sample } from './sample.ts';
 export { floatTap, type Hint, type Tap } from './tap.ts';
 export {
   type CachedWeights,

@@ -12,8 +12,16 @@ export interface LanguageModel {
    * handing out the logits are faster; callers fall back to `logits`.
    */
   negativeLogLikelihood?(tokens: Int32Array): Promise<Float32Array>;
+  /** Begins a text that grows. Optional: models with a cache of keys and values read each token of it once. */
+  begin?(): TextReader;
   /** Frees sessions and buffers. */
   release?(): Promise<void>;
+}
+
+/** A text that grows. */
+export interface TextReader {
+  /** Reads more tokens, at least one → logits behind the last of them, `[vocab]`. */
+  read(tokens: Int32Array): Promise<Float32Array>;
 }
 
 /** A decoder as a language model. */

@@ -38,5 +38,6 @@ export {
 } from './export-target.ts';
 export { type IntegerKernels, integerForm, integerKernels } from './integer-kernels.ts';
 export { type IntegerModelOptions, integerModel } from './integer-model.ts';
+export { type QnnPair, qnnModel } from './qnn-model.ts';
 export { fuseTransposes, standardOperators } from './standard-operators.ts';
 export { unpackInt4 } from './unpack-int4.ts';

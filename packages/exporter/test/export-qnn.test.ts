@@ -3,6 +3,8 @@ import { quantizedForm } from '@mobilequant/calibration';
 import {
   createDecoder,
   type DecoderConfig,
+  generate,
+  type LanguageModel,
   languageModel,
   type QuantizedModel,
   quantizedDeviceForm,
@@ -15,7 +17,7 @@ import type { Values } from '@mobilequant/tracer';
 import { describe, expect, test } from 'vitest';
 import { architecture, architectures } from '../../calibration/test/architectures.ts';
 import { tinyWeights } from '../../calibration/test/tiny-layer.ts';
-import { exportQnnDecode, exportQnnPrefill, type QnnGraphs, qnnQdqTarget } from '../src/index.ts';
+import { exportQnnDecode, exportQnnPrefill, type QnnGraphs, qnnModel, qnnQdqTarget } from '../src/index.ts';
 import { config as llama, quantized, randomTokens, randomWeights, runtime } from './tiny-model.ts';
 
 const tokens = 12;
@@ -333,6 +335,44 @@ describe('decode behind a cache', () => {
 
   test('a context without room is refused', async () => {
     await expect(exportQnnDecode(await quantized('w8a8'), { context: 1 })).rejects.toThrow('at least 2 positions');
+  });
+});
+
+describe('the pair of graphs as a language model', () => {
+  const pairOf = async (context: number, prefix: readonly number[] = [5, 9]) => {
+    const { config, weights } = await withPrefix(runtime, llama, randomWeights(llama), prefix);
+    const model = await quantized('w8a8', { config, weights });
+    const [prefill, decode] = [await exportQnnPrefill(model, { tokens }), await exportQnnDecode(model, { context })];
+    return qnnModel(runtime, { prefill, decode });
+  };
+  const collect = async (model: LanguageModel, prompt: Int32Array, count: number): Promise<number[]> => {
+    const made: number[] = [];
+    for await (const token of generate(model, prompt, { tokens: count })) made.push(token);
+    return made;
+  };
+
+  test('goes on behind the cache as it would reading all again', async () => {
+    const model = await pairOf(24);
+    const prompt = textOf(llama.vocab).subarray(0, 4);
+    const { begin: _, ...uncached } = model;
+    const made = await collect(model, prompt, 8);
+    expect(made).toHaveLength(8);
+    expect(made).toEqual(await collect(uncached, prompt, 8));
+    await model.release?.();
+  });
+
+  test('reads what is longer than prefill behind it, up to its context', async () => {
+    const model = await pairOf(20, [5]);
+    const text = randomTokens(19, llama.vocab, 4);
+    const whole = model.begin?.();
+    const parts = model.begin?.();
+    const wanted = await whole?.read(text);
+    await parts?.read(text.subarray(0, 3));
+    for (const token of text.subarray(3, 18)) await parts?.read(Int32Array.of(token));
+    expect(await parts?.read(text.subarray(18))).toEqual(wanted);
+    await expect(parts?.read(text.subarray(0, 1))).rejects.toThrow('at most 19 tokens, got 20');
+    await expect(model.logits(text)).rejects.toThrow(`at most ${tokens} tokens, got 19`);
+    await model.release?.();
   });
 });
 

@@ -9,9 +9,9 @@
  */
 import { readFile } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
-import { mulberry32 } from '@mobilequant/calibration';
 import type { Tokenizer } from '@mobilequant/checkpoint';
 import { openSafetensors } from '@mobilequant/checkpoint/node';
+import { mulberry32 } from '@mobilequant/core';
 
 /** A file that tokens cannot be taken from, or not enough of them. */
 export class SampleError extends Error {

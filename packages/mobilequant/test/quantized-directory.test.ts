@@ -2,12 +2,13 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Method, mulberry32, quantizeBy } from '@mobilequant/calibration';
+import { type Method, quantizeBy } from '@mobilequant/calibration';
 import {
   checkpointForm,
   createDecoder,
   fromCheckpoint,
   languageModel,
+  mulberry32,
   type QuantizedModel,
   simulatedReading,
   toCheckpoint,

@@ -4,8 +4,8 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { mulberry32 } from '@mobilequant/calibration';
 import { type TensorSource, writeSafetensors } from '@mobilequant/checkpoint/node';
+import { mulberry32 } from '@mobilequant/core';
 
 /** What differs between the reference's three models. */
 export interface ReferenceKind {

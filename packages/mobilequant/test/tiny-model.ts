@@ -1,9 +1,8 @@
 /** A random llama of two layers with a tokenizer of single characters, as a directory: enough for every command. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { mulberry32 } from '@mobilequant/calibration';
 import { writeSafetensors } from '@mobilequant/checkpoint/node';
-import { checkpointForm, storedName } from '@mobilequant/core';
+import { checkpointForm, mulberry32, storedName } from '@mobilequant/core';
 
 const [HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, LAYERS] = [32, 48, 4, 2, 8, 2];
 const CHARACTERS = ['<s>', ...' \nabcdefghijklmnopqrstuvwxyz.,'];
