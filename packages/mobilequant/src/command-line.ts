@@ -6,11 +6,12 @@ import { convert } from './commands/convert.ts';
 import { encodings } from './commands/encodings.ts';
 import { evaluate } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
+import { generateCommand } from './commands/generate.ts';
 import { quantize } from './commands/quantize.ts';
 import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
 import { toolVersion } from './version.ts';
 
-const COMMANDS: readonly Command[] = [quantize, evaluate, exportCommand, convert, all, encodings];
+const COMMANDS: readonly Command[] = [quantize, evaluate, exportCommand, convert, all, encodings, generateCommand];
 
 const COMMON: Options = { help: flag('show this'), verbose: flag('show where an error comes from') };
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type ExportFile, type ExportTarget, onnxTarget } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
-import { ONNX_FILE } from './forms.ts';
+import { ONNX_FILE, PREFILL_FILE } from './forms.ts';
 import { checkOutput } from './output-directory.ts';
 import { readQuantized } from './quantized-directory.ts';
 
@@ -33,7 +33,7 @@ export async function exportDirectory(
   if (resolve(to) !== resolve(from))
     await checkOutput(
       to,
-      (entries) => [ONNX_FILE, 'prefill.onnx'].some((file) => entries.includes(file)),
+      (entries) => [ONNX_FILE, PREFILL_FILE].some((file) => entries.includes(file)),
       'an exported model',
     );
   const files = await target.export(model, {

@@ -12,7 +12,7 @@ import {
   type QuantizedModel,
   simulatedReading,
 } from '@mobilequant/core';
-import { exportOnnx, integerModel } from '@mobilequant/exporter';
+import { exportOnnx, integerModel, qnnModel } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
 import { readModel as readGraph } from '@mobilequant/graph/node';
 import type { Runtime } from '@mobilequant/tracer';
@@ -26,6 +26,9 @@ export type Form = (typeof FORMS)[number];
 
 /** The exported model's file. */
 export const ONNX_FILE = 'model.onnx';
+
+/** The file by which an export for an NPU is known. */
+export const PREFILL_FILE = 'prefill.onnx';
 
 export interface FormOptions {
   /** Tokens of the longest text that will be asked for. */
@@ -54,6 +57,7 @@ export async function openForm(
     case 'integer':
       if (isQuantized(directory)) return integerModelOf(runtime, await readQuantized(directory), options);
       if (existsSync(join(directory, ONNX_FILE))) return exportedModel(runtime, directory, options);
+      if (existsSync(join(directory, PREFILL_FILE))) return npuModel(runtime, directory);
       throw new QuantizedDirectoryError(
         directory,
         `a quantized model with ${QUANTIZATION_FILE}, or an exported one with ${ONNX_FILE}`,
@@ -69,7 +73,8 @@ export const readFloatForm = async (directory: string): Promise<FloatModel> =>
 
 /** Only the integer form is left in an exported directory. */
 function checkHasWeights(directory: string, form: Form): void {
-  if (existsSync(join(directory, 'config.json')) || !existsSync(join(directory, ONNX_FILE))) return;
+  const isExported = [ONNX_FILE, PREFILL_FILE].some((file) => existsSync(join(directory, file)));
+  if (existsSync(join(directory, 'config.json')) || !isExported) return;
   throw new QuantizedDirectoryError(
     directory,
     `a model directory for the form ${form}`,
@@ -110,4 +115,13 @@ export async function exportedModel(
 ): Promise<LanguageModel> {
   const file = join(directory, ONNX_FILE);
   return integerModel(runtime, await readGraph(file), fused ? { file } : {});
+}
+
+/** What was exported for an NPU, as this machine computes it. */
+export async function npuModel(runtime: Runtime, directory: string): Promise<LanguageModel> {
+  const graphs = async (name: string) => ({
+    graph: await readGraph(join(directory, `${name}.onnx`)),
+    inputs: await readGraph(join(directory, `${name}-inputs.onnx`)),
+  });
+  return qnnModel(runtime, { prefill: await graphs('prefill'), decode: await graphs('decode') });
 }

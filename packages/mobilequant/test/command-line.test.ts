@@ -21,6 +21,7 @@ afterAll(() => rm(directory, { recursive: true, force: true }));
 const mobilequant = (...args: string[]) => run(directory, args);
 
 const CALIBRATION = ['--calibration', 'calibration.txt', '--samples', '4', '--tokens', '16', '--threads', '1'];
+const PROMPT = tinyText(8, 3);
 const MEASURE = ['--data', 'test.txt', '--tokens', '16', '--windows', '3', '--threads', '1', '--json'];
 
 const quantize = (out: string, ...more: string[]) =>
@@ -84,6 +85,21 @@ describe('from a model to an exported one', () => {
     expect((await mobilequant(...args)).status).toBe(0); // replaces its own
     const { status: refused, reports } = await mobilequant('export', 'minmax', '--out', 'never', '--context', '32');
     expect({ refused, reports }).toMatchObject({ refused: 2, reports: expect.stringContaining('--context') });
+  });
+
+  test('generate goes on with a text, from an export for an NPU as from the model that it was made of', async () => {
+    await mobilequant('export', 'minmax', '--target', 'qnn-qdq', '--out', 'npu', '--tokens', '16', '--context', '32');
+    const options = ['--prompt', PROMPT, '--tokens', '6', '--json'];
+    const said = async (...args: string[]) => JSON.parse((await mobilequant('generate', ...args, ...options)).out);
+    const npu = await said('npu', '--form', 'integer');
+    expect(npu.tokens).toHaveLength(6);
+    expect((await said('npu', '--form', 'integer')).tokens).toEqual(npu.tokens);
+    expect((await said('minmax', '--form', 'integer')).tokens).toEqual((await said('minmax')).tokens);
+    const [first] = npu.tokens;
+    expect((await said('npu', '--form', 'integer', '--stop', `${first}`)).tokens).toEqual([]);
+    const drawn = await said('minmax', '--temperature', '2', '--seed', '3');
+    expect((await said('minmax', '--temperature', '2', '--seed', '3')).tokens).toEqual(drawn.tokens);
+    expect((await said('minmax', '--temperature', '2', '--seed', '4')).tokens).not.toEqual(drawn.tokens);
   });
 
   test('export writes what evaluate can measure', async () => {

@@ -1,0 +1,62 @@
+/** `mobilequant generate`: what a model in one of its forms says behind a prompt. */
+import { readTokenizer } from '@mobilequant/checkpoint/node';
+import { generate } from '@mobilequant/core';
+import { type Command, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
+import { FORMS, openForm } from '../forms.ts';
+import { choice, integer, number, text, texts } from '../options.ts';
+
+const options = {
+  prompt: text('TEXT', 'what to go on with'),
+  tokens: integer('N', 'tokens at most', 1, 64),
+  form: choice(FORMS, 'which form of the model', 'simulated'),
+  temperature: number('T', '0 takes the likeliest token', [0, 100], 0),
+  'top-k': integer('K', 'draw from so many of the likeliest tokens (0: all)', 0, 0),
+  'top-p': number('P', 'draw from the likeliest tokens that have this share together', [0, 1], 1),
+  'repetition-penalty': number('R', 'on tokens that were there already (1: none)', [0, 100], 1),
+  seed: integer('S', 'seed of what is drawn', 0, 0),
+  stop: texts('ID…', 'tokens that end the text (default: the one that the tokenizer names)'),
+  ...runtimeOptions,
+};
+
+const notes = `DIR is what quantize wrote (all forms), a float model (float), or what export wrote (integer). An export for an NPU (qnn-qdq) is run on this machine,
+prefill and decode with their cache of integers; other forms read the whole text again for each token.`;
+
+export const generateCommand: Command = command({
+  name: 'generate',
+  summary: 'go on with a text',
+  positionals: ['DIR'],
+  options,
+  notes,
+  async run(values, [name], surroundings) {
+    const { prompt, tokens, form, temperature, seed, stop, json, ...others } = values;
+    const directory = pathFrom(surroundings, name as string);
+    const tokenizer = await readTokenizer(directory);
+    const ids = tokenizer.encode(prompt);
+    const ends = stop.length > 0 ? stop.map(Number) : [tokenizer.eosId].filter((id) => id !== undefined);
+    const model = await openForm(runtimeFrom(others), directory, form, { tokens: ids.length + tokens });
+    const start = performance.now();
+    const made: number[] = [];
+    try {
+      for await (const token of generate(model, ids, {
+        tokens,
+        stop: ends,
+        seed,
+        temperature,
+        topK: others['top-k'],
+        topP: others['top-p'],
+        repetitionPenalty: others['repetition-penalty'],
+        signal: surroundings.signal,
+      })) {
+        made.push(token);
+        surroundings.status(`${made.length} of ${tokens} tokens: ${lastLine(tokenizer.decode(made))}`);
+      }
+    } finally {
+      await model.release?.();
+    }
+    const seconds = (performance.now() - start) / 1000;
+    const said = tokenizer.decode(made);
+    surroundings.print(json ? JSON.stringify({ text: said, tokens: made, seconds }) : said);
+  },
+});
+
+const lastLine = (said: string): string => said.slice(said.lastIndexOf('\n') + 1).slice(-60);
