@@ -7,8 +7,7 @@
  * CONFIG (default `bench/results.config.json`) says which models, texts and rows; `--path` where the folders lie that it calls `$NAME`.
  * What is done is kept in the folder of records, a JSON file for each, so the command can be stopped and called again; quantized
  * models, which lie in the work folder, are removed once they are measured, unless `--keep`. `--markdown` writes the document of what is
- * there, and measures nothing. The records of `docs/results.md` are in `bench/results/records`: with `--records` that folder, only what is
- * missing in the document is measured.
+ * there, and measures nothing. `--records` (default `records` in the work folder) can be a folder that outlives the others.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
