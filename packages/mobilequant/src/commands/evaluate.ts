@@ -54,6 +54,8 @@ export const evaluate: Command = command({
     const { print, report, status, signal } = surroundings;
     const directory = pathFrom(surroundings, name as string);
     const runtime = runtimeFrom(others);
+    if (fused && !(await runtime.exactIntegerProducts()))
+      report('This processor’s own sums of 8-bit products saturate: fused, the model is far from what others compute.');
     const tokenizer = await readTokenizer(directory).catch(() => undefined); // ids alone can be measured too
     const source = await readTokens(
       [pathFrom(surroundings, data)],
