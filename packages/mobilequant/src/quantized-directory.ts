@@ -97,8 +97,8 @@ export async function writeQuantized(
 }
 
 /**
- * The float model that a quantized directory holds: the same function as the model that it was made of, behind its prefix. L2 norms
- * have their epsilon again.
+ * The float model that a quantized directory holds, behind its prefix: the same function as the model that it was made of, unless its
+ * weights were rounded or tuned (`roundsWeights`). L2 norms have their epsilon again.
  */
 export async function readFloat(directory: string): Promise<FloatModel> {
   const { config, weights, checkpoint } = await readQuantized(directory);
@@ -144,6 +144,13 @@ export async function readQuantized(directory: string): Promise<QuantizedModel &
   checkSites(model, directory);
   checkGroups(model, directory);
   return model;
+}
+
+/** Whether the weights in a directory are no longer those of a float model that computes what the original did: rounded, or tuned. */
+export async function roundsWeights(directory: string): Promise<boolean> {
+  const json = await readJsonIfThere(join(directory, QUANTIZATION_FILE));
+  const { plan } = (json?.['options'] ?? {}) as { plan?: { rounding?: unknown; tuning?: unknown } };
+  return plan?.rounding === 'gptq' || Number(plan?.tuning ?? 0) > 0;
 }
 
 /** Whether a directory looks like one of a quantized model, ours or the reference's. */

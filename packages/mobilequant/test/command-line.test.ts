@@ -133,6 +133,16 @@ describe('from a model to an exported one', () => {
     ];
     expect(Math.abs(simulated / float - 1)).toBeLessThan(recipe === 'w8a8' ? 0.05 : 0.4);
     expect(integer / simulated).toBeCloseTo(1, 3);
+    const against = ['evaluate', preset, ...MEASURE, '--form', 'integer', '--reference', 'model'];
+    const { comparison } = JSON.parse((await mobilequant(...against)).out);
+    expect(comparison).toMatchObject({ with: 'reference' });
+    expect(Math.exp(Math.log(comparison.tokenPerplexity) + Math.log(comparison.ratio)) / integer).toBeCloseTo(1, 5);
+    expect(Math.abs(comparison.tokenPerplexity / float - 1)).toBeGreaterThan(1e-6); // the directory's weights are rounded
+    const told = await mobilequant('evaluate', preset, ...MEASURE, '--form', 'integer', '--compare', 'float');
+    expect(told.reports).toContain('which were rounded; compare with --reference');
+    const both = await mobilequant(...against, '--compare', 'float');
+    expect(both).toMatchObject({ status: 2, reports: expect.stringContaining('--reference: expected no --compare') });
+
     const { plan, training } = JSON.parse(await readFile(join(directory, preset, 'quantization.json'), 'utf8')).options;
     if (preset === 'best') expect(training).toMatch(/^7 /); // 3 + 4: another one for each step, and 4 held out
     expect(plan).toMatchObject({ prefix: config.mobilequant.prefix, rounding: 'gptq' });

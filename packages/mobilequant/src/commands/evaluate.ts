@@ -1,6 +1,6 @@
 /** `mobilequant evaluate`: the perplexity of a model in one of its forms, and what is lost where. */
 import { readTokenizer } from '@mobilequant/checkpoint/node';
-import { cachedWeights, createDecoder, simulatedReading } from '@mobilequant/core';
+import { cachedWeights, createDecoder, type LanguageModel, simulatedReading, withPrefix } from '@mobilequant/core';
 import {
   type Comparison,
   compareModels,
@@ -14,11 +14,13 @@ import {
 import { NonFiniteError } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { FORMS, openForm, readFloatForm } from '../forms.ts';
-import { choice, flag, integer, text } from '../options.ts';
+import { FORMS, floatModel, openForm, readFloatForm } from '../forms.ts';
+import { choice, flag, integer, text, UsageError } from '../options.ts';
 import { duration, progressTo } from '../progress.ts';
-import { readQuantized } from '../quantized-directory.ts';
+import { isQuantized, readQuantized, roundsWeights } from '../quantized-directory.ts';
+import type { Model } from '../read-model.ts';
 import { allTokens, readTokens } from '../samples.ts';
+import { openModel } from './calibration-options.ts';
 import { describeDivergences, siteDivergences } from './site-divergences.ts';
 
 const options = {
@@ -27,6 +29,7 @@ const options = {
   windows: integer('N', 'windows (default: all of the text)', 1, undefined),
   form: choice(FORMS, 'which form of the model', 'simulated'),
   compare: choice(['none', ...FORMS], 'with another form on the same text: perplexity, agreement, divergence', 'none'),
+  reference: text('MODEL', 'compare with the float model that DIR was made of, behind the same prefix', undefined),
   layers: flag('signal to noise of each layer, simulated against float'),
   sites: flag('signal to noise of each quantized site'),
   divergence: choice(['none', 'kinds', 'sites'], 'of the logits, by each kind of site alone, or each site', 'none'),
@@ -38,6 +41,7 @@ const notes = `N windows of T consecutive tokens, not overlapping, from the star
 Word perplexity is that of the whitespace-separated words of the scored text. Signal to noise is that of the first 4 windows.
 Divergence is that of the first 2 windows; of single sites, which takes minutes, of the first.
 A form's perplexity over another's is given with its standard error, over windows and paired.
+Presets round the weights of DIR and tune: its float form is a model with these weights, no longer the one that it was made of (--reference).
 DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model (float), or what export wrote (integer).`;
 
 const NOISE_WINDOWS = 4; // enough to tell layers and sites apart
@@ -50,7 +54,10 @@ export const evaluate: Command = command({
   options,
   notes,
   async run(values, [name], surroundings) {
-    const { data, tokens, windows, form, compare, layers, sites, divergence, fused, json, ...others } = values;
+    const { data, tokens, windows, form, reference, layers, sites, divergence, fused, json, ...others } = values;
+    const compare = reference === undefined ? values.compare : 'reference';
+    if (reference !== undefined && values.compare !== 'none')
+      throw new UsageError(`--reference: expected no --compare beside it, got ${values.compare}.`);
     const { print, report, status, signal } = surroundings;
     const directory = pathFrom(surroundings, name as string);
     const runtime = runtimeFrom(others);
@@ -71,7 +78,14 @@ export const evaluate: Command = command({
 
     const model = await openForm(runtime, directory, form, { tokens, fused });
     // What is asked for beside is looked for now, not after minutes of measuring.
-    const other = compare === 'none' ? undefined : await openForm(runtime, directory, compare, { tokens, fused });
+    const other =
+      reference !== undefined
+        ? await referenceModel(runtime, directory, await openModel(reference, surroundings))
+        : compare === 'none' || compare === 'reference'
+          ? undefined
+          : await openForm(runtime, directory, compare, { tokens, fused });
+    if (compare === 'float' && form !== 'float' && isQuantized(directory) && (await roundsWeights(directory)))
+      report('The float form has the weights of this directory, which were rounded; compare with --reference MODEL.');
     if (layers || sites || divergence !== 'none') await readQuantized(directory);
     if (form !== 'integer') {
       const { maxPositions } = (await readFloatForm(directory)).config;
@@ -126,6 +140,12 @@ export const evaluate: Command = command({
     if (divergences) print(describeDivergences(divergences));
   },
 });
+
+/** The float model behind the prefix of a quantized one. */
+async function referenceModel(runtime: Runtime, directory: string, { config, weights }: Model): Promise<LanguageModel> {
+  const { prefix } = (await readQuantized(directory)).config;
+  return floatModel(runtime, await withPrefix(runtime, config, weights, prefix));
+}
 
 /** Signal to noise of layers and sites, as far as asked for. */
 async function noiseIn(
