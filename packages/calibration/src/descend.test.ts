@@ -6,41 +6,25 @@ import {
   gridFromEncoding,
   type QuantizerSpec,
   quantize,
-  rangesOf,
 } from '@mobilequant/quantizer';
-import { programCache, type Value } from '@mobilequant/tracer';
-import { nodeRuntime } from '@mobilequant/tracer/node';
+import type { Value } from '@mobilequant/tracer';
 import { describe, expect, test } from 'vitest';
 import * as slow from '../test/matrices.ts';
-import { descend, symmetric } from './descend.ts';
-import { addInputs, emptyHessian, feedbackOf } from './hessian.ts';
+import { DAMPING, matrix, problem, programs, reals, specs } from '../test/rounding-problem.ts';
+import { descend } from './descend.ts';
+import { wholeHessian } from './hessian.ts';
 import { roundWithFeedback, unrounded } from './round-with-feedback.ts';
 
-const programs = programCache(nodeRuntime());
-const DAMPING = 0.01;
-const matrix = (a: slow.Matrix): Value => ({ data: slow.flat(a), shape: [a.length, a[0]?.length as number] });
-
-/** A weight rounded by GPTQ, and the damped Hessian of its inputs, ours and the slow one. */
+/** A weight rounded by GPTQ, the whole Hessian, and what a rounding costs, slowly. */
 async function rounded(rows: number, columns: number, spec: QuantizerSpec, seed: number) {
-  const w = slow.weight(rows, columns, seed);
-  const x = slow.inputs(3 * columns, columns, seed + 1);
-  const hessian = await addInputs(programs, emptyHessian(columns), matrix(x));
-  const feedback = await feedbackOf(programs, hessian, { damping: DAMPING, block: 32 });
-  const ranges = rangesOf(slow.flat(w), [rows, columns], spec.granularity);
-  const { encoding } = encodingFromRanges(ranges, spec);
-  const rounded = await roundWithFeedback(programs, matrix(w), encoding, feedback);
-  const h = slow.damped(slow.product(slow.transposed(x), x), DAMPING);
-  const error = (q: ArrayLike<number>, own: Encoding): number =>
-    slow.quadratic(slow.difference(w, slow.rowsOf(dequantize(Uint8Array.from(q), own), columns)), h);
-  return { w, h, error, start: { ...rounded, ranges, encoding }, whole: symmetric(hessian, feedback.diagonal) };
+  const { w, h, ranges, encoding, hessian, feedback } = await problem(rows, columns, spec, seed);
+  const own = await feedback(32);
+  const first = await roundWithFeedback(programs, matrix(w), encoding, own);
+  const damped = slow.damped(h, DAMPING);
+  const error = (q: ArrayLike<number>, grid: Encoding): number =>
+    slow.quadratic(slow.difference(w, reals(q, grid, columns)), damped);
+  return { w, error, start: { ...first, ranges, encoding }, whole: wholeHessian(hessian, own) };
 }
-
-const specs: [string, QuantizerSpec][] = (['tensor', 'channel', 'group'] as const).flatMap((kind) =>
-  [true, false].map((symmetric): [string, QuantizerSpec] => [
-    `${symmetric ? 'symmetric' : 'asymmetric'} per ${kind}`,
-    { bits: 4, symmetric, granularity: kind === 'group' ? { kind, size: 10 } : { kind } },
-  ]),
-);
 
 describe.each(specs)('%s', (_, spec) => {
   test('no other level of any one weight costs less, and GPTQ cost more', async () => {

@@ -12,7 +12,6 @@ import {
   type Encoding,
   encodingFromRanges,
   gridFromEncoding,
-  type QuantizerSpec,
   type Ranges,
   roundHalfEven,
   type UnsignedLevels,
@@ -37,22 +36,11 @@ export interface DescendOptions {
 const BLOCK = 128;
 const SETTLED = 1e-3;
 
-/** The whole Hessian from its upper triangle, with another diagonal, `[in, in]`. */
-export function symmetric(hessian: Value, diagonal: ArrayLike<number>): Float32Array {
-  const size = diagonal.length;
-  const h = (hessian.data as Float32Array).slice();
-  for (let i = 0; i < size; i++) {
-    h[i * (size + 1)] = diagonal[i] as number;
-    for (let j = i + 1; j < size; j++) h[j * size + i] = h[i * size + j] as number;
-  }
-  return h;
-}
-
 /**
  * Integers, and on request scales, that cost less than those given, or the same.
  *
  * @param weight `[out, in]`
- * @param h the whole Hessian, `[in, in]`
+ * @param h the whole Hessian, `[in, in]` (`wholeHessian`)
  */
 export async function descend(
   programs: ProgramCache,
@@ -64,12 +52,13 @@ export async function descend(
   const [rows, size] = weight.shape as [number, number];
   const w = weight.data as Float32Array;
   const { spec } = start.encoding;
-  const refits = scales && spec.granularity.kind === 'channel';
+  const refits = scales && sweeps > 0 && spec.granularity.kind === 'channel';
+  const ofWeight = refits ? await product(0, size, turned(w, rows, size)) : undefined; // H wᵀ
   const [levels, fractions] = [start.levels.slice(), start.fractions.slice()];
   let { ranges, encoding } = start;
   for (let sweep = 0; sweep < sweeps; sweep++) {
     const changed = await decideAll(levels, encoding);
-    if (refits) ({ ranges, encoding } = await refitted(levels, ranges, encoding));
+    if (ofWeight) ({ ranges, encoding } = await refitted(ofWeight, { levels, ranges, encoding }));
     if (changed < SETTLED * w.length) break;
   }
   return { levels, fractions, ranges, encoding };
@@ -90,15 +79,11 @@ export async function descend(
 
   /** Ranges with which each row's scale is the best for its levels. */
   async function refitted(
-    levels: UnsignedLevels,
-    ranges: Ranges,
-    encoding: Encoding,
+    ofWeight: Float32Array,
+    { levels, ranges, encoding }: Omit<Levels, 'fractions'>,
   ): Promise<Pick<Levels, 'ranges' | 'encoding'>> {
     const reals = dequantize(levels, encoding);
-    const [ofReals, ofWeight] = [
-      await product(0, size, turned(reals, rows, size)),
-      await product(0, size, turned(w, rows, size)),
-    ];
+    const ofReals = await product(0, size, turned(reals, rows, size));
     const factors = Float64Array.from({ length: rows }, (_, r) => {
       let [own, wanted] = [0, 0];
       for (let j = 0; j < size; j++) {
@@ -111,7 +96,7 @@ export async function descend(
     const scaled = (ends: ArrayLike<number>): Float32Array =>
       Float32Array.from(ends, (end, r) => end * (factors[r] as number));
     const fitting = { min: scaled(ranges.min), max: scaled(ranges.max) };
-    return { ranges: fitting, encoding: encodingFromRanges(fitting, spec as QuantizerSpec).encoding };
+    return { ranges: fitting, encoding: encodingFromRanges(fitting, spec).encoding };
   }
 
   /** Decides every integer again, in place; gives back how many changed. */

@@ -18,8 +18,8 @@ import {
 } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value } from '@mobilequant/tracer';
 import { clipByError } from './clip-by-error.ts';
-import { descend, symmetric } from './descend.ts';
-import { addInputs, emptyHessian, type Feedback, feedbackOf } from './hessian.ts';
+import { descend } from './descend.ts';
+import { addInputs, emptyHessian, type Feedback, feedbackOf, wholeHessian } from './hessian.ts';
 import { hiddenStream } from './hidden-stream.ts';
 import { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
 import { type OnProgress, progressOf } from './progress.ts';
@@ -110,7 +110,7 @@ export async function gptq(
         if (sites.length === 0) continue;
         const { hessian, drift } = await observe(layer, `${modules[0]}.input`, cut);
         const feedback = await feedbackOf(programs, hessian, { damping, block });
-        const whole = sweeps > 0 ? symmetric(hessian, feedback.diagonal) : undefined;
+        const whole = sweeps > 0 ? wholeHessian(hessian, feedback) : undefined;
         for (const { site, spec } of sites) rounded.set(site, await round(site, spec, feedback, whole, drift));
       }
       await quantized.pass(layer);

@@ -65,6 +65,17 @@ function upperTriangle(x: tf.Tensor2D): tf.Tensor {
   return tf.concat(bands, 0);
 }
 
+/** All of a Hessian of which the upper triangle is known, damped as its feedback is, `[in, in]`. */
+export function wholeHessian(hessian: Value, { diagonal }: Pick<Feedback, 'diagonal'>): Float32Array {
+  const size = diagonal.length;
+  const h = (hessian.data as Float32Array).slice();
+  for (let i = 0; i < size; i++) {
+    h[i * (size + 1)] = diagonal[i] as number;
+    for (let j = i + 1; j < size; j++) h[j * size + i] = h[i * size + j] as number;
+  }
+  return h;
+}
+
 /**
  * Damps a Hessian and factors it. A column that no input ever reached counts as a middling one: nothing is fed back to it or from it.
  *

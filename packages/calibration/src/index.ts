@@ -5,11 +5,11 @@ export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
 export { clipByError } from './clip-by-error.ts';
 export { collectHistograms, type HistogramOptions, type Histograms, type SiteHistogram } from './collect-histograms.ts';
 export { collectSensitivities, type SensitivityInput } from './collect-sensitivities.ts';
-export { type DescendOptions, descend, type Levels, symmetric } from './descend.ts';
+export { type DescendOptions, descend, type Levels } from './descend.ts';
 export { foldNorms, TransformError } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';
-export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf } from './hessian.ts';
+export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf, wholeHessian } from './hessian.ts';
 export { type HiddenStream, hiddenStream } from './hidden-stream.ts';
 export { binEdge, type Histogram, histogramOf, mergeHistograms, weightedHistogramOf } from './histogram.ts';
 export {
@@ -79,7 +79,6 @@ export {
 } from './place-precision.ts';
 export {
   carryOut,
-  heldOutOf,
   type Plan,
   type PlanInput,
   type PlanOptions,

@@ -1,46 +1,9 @@
-import {
-  dequantize,
-  type Encoding,
-  encodingFromRanges,
-  type QuantizerSpec,
-  quantize,
-  rangesOf,
-} from '@mobilequant/quantizer';
-import { programCache, type Value } from '@mobilequant/tracer';
-import { nodeRuntime } from '@mobilequant/tracer/node';
+import { encodingFromRanges, quantize, rangesOf } from '@mobilequant/quantizer';
 import { describe, expect, test } from 'vitest';
 import * as slow from '../test/matrices.ts';
-import { addInputs, emptyHessian, type Feedback, feedbackOf } from './hessian.ts';
+import { DAMPING, matrix, problem, programs, reals, specs } from '../test/rounding-problem.ts';
+import { addInputs, emptyHessian, feedbackOf } from './hessian.ts';
 import { roundWithFeedback, unrounded } from './round-with-feedback.ts';
-
-const programs = programCache(nodeRuntime());
-const DAMPING = 0.01;
-
-const matrix = (a: slow.Matrix): Value => ({ data: slow.flat(a), shape: [a.length, a[0]?.length as number] });
-
-/** A problem of rounding: a weight, its inputs' Hessian, and a grid. */
-async function problem(rows: number, columns: number, spec: QuantizerSpec, seed: number) {
-  const w = slow.weight(rows, columns, seed);
-  const x = slow.inputs(3 * columns, columns, seed + 1);
-  const h = slow.product(slow.transposed(x), x);
-  const ranges = rangesOf(slow.flat(w), [rows, columns], spec.granularity);
-  const { encoding } = encodingFromRanges(ranges, spec);
-  let hessian = emptyHessian(columns);
-  for (const part of [x.slice(0, columns), x.slice(columns)])
-    hessian = await addInputs(programs, hessian, matrix(part));
-  const feedback = (block: number): Promise<Feedback> => feedbackOf(programs, hessian, { damping: DAMPING, block });
-  return { w, h, encoding, hessian, feedback };
-}
-
-const reals = (levels: ArrayLike<number>, encoding: Encoding, columns: number): slow.Matrix =>
-  slow.rowsOf(dequantize(Uint8Array.from(levels), encoding), columns);
-
-const specs: [string, QuantizerSpec][] = (['tensor', 'channel', 'group'] as const).flatMap((kind) =>
-  [true, false].map((symmetric): [string, QuantizerSpec] => [
-    `${symmetric ? 'symmetric' : 'asymmetric'} per ${kind}`,
-    { bits: 4, symmetric, granularity: kind === 'group' ? { kind, size: 10 } : { kind } },
-  ]),
-);
 
 test('the upper triangle of the Hessian is that of all inputs', async () => {
   const { h, hessian } = await problem(2, 30, { bits: 4, symmetric: true, granularity: { kind: 'tensor' } }, 3);
