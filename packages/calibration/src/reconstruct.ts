@@ -23,7 +23,7 @@ import {
   siteName,
   specsOf,
 } from '@mobilequant/core';
-import { dequantize, type Encoding, quantize } from '@mobilequant/quantizer';
+import { dequantize, type Encoding, quantize, type SignedLevels } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { adamW } from './adamw.ts';
@@ -82,7 +82,7 @@ export async function reconstruct(
 ): Promise<QuantizedModel> {
   if (samples.length === 0 || heldOut.length === 0)
     throw new RangeError(
-      `reconstruct: expected samples to learn from and some that are held out, got ${samples.length} and ${heldOut.length}.`,
+      `reconstruct: expected samples to learn from and some that are held out, got ${samples.length} and ${heldOut.length}. Give more texts.`,
     );
   const { config, weights, encodings } = model;
   const programs = programCache(executor);
@@ -92,8 +92,18 @@ export async function reconstruct(
   const progress = progressOf('reconstruction', config.layers, onProgress);
   const fixed = new Map<string, DerivedTensor>();
   const all = [...samples, ...heldOut];
+  const numbers = samples.map((_, i) => i);
   const inputs: Value[] = await Promise.all(all.map((sample) => embed(config, weights, sample)));
-  let aims: Value[] = await Promise.all(all.map((sample) => embed(float.config, float.weights, sample)));
+  const aims: Value[] = await Promise.all(all.map((sample) => embed(float.config, float.weights, sample)));
+
+  /** The grids of a layer's matrices, by their names in it. */
+  const gridsOf = (own: Values, layer: number): Grids =>
+    new Map(
+      Object.entries(own).flatMap(([name, { shape }]): [string, Encoding][] => {
+        const grid = encodings.get(siteName(layer, name));
+        return grid && shape.length === 2 ? [[name, grid]] : [];
+      }),
+    );
 
   const given = (layer: number, reading: Reading, own: Values, x: Value): Values => ({
     ...context(x.shape[0] as number, layer),
@@ -142,40 +152,20 @@ export async function reconstruct(
     };
   };
 
-  /** Integers that are learned, as the reals of their grids. */
-  const learned = async (
-    layer: number,
-    own: Values,
-    encodingOf: (name: string) => Encoding | undefined,
-  ): Promise<Values> => {
-    const names = Object.keys(own).filter((name) => own[name]?.shape.length === 2 && encodingOf(name));
-    const start = Object.fromEntries(names.map((name) => [name, own[name]?.data as Float32Array]));
-    const moves = Object.fromEntries(names.map((name) => [name, new Float32Array(start[name]?.length ?? 0)]));
-    const moved = (): Values => ({
-      ...own,
-      ...Object.fromEntries(
-        names.map((name) => [
-          name,
-          {
-            data: movedBy(start[name] as Float32Array, moves[name] as Float32Array, encodingOf(name) as Encoding),
-            shape: own[name]?.shape as number[],
-          },
-        ]),
-      ),
-    });
+  /** The tensors of a layer with what its integers have learned. */
+  const learned = async (layer: number, own: Values, grids: Grids): Promise<Values> => {
+    const names = [...grids.keys()];
+    const moves = Object.fromEntries(names.map((name) => [name, new Float32Array(own[name]?.data.length ?? 0)]));
+    const moved = (): Values => mapped(own, grids, (w, grid, name) => movedBy(w, moves[name] as Float32Array, grid));
     const optimizer = adamW({ beta2: BETA2, epsilon: 1e-20 }); // gradients of relative errors are small
     const moments = optimizer.init(moves);
     for (let step = 0; step < steps; step++) {
-      const sample = inOrder(
-        samples.map((_, i) => i),
-        step,
-        seed,
-      );
+      const sample = inOrder(numbers, step, seed);
       const { loss, gradients } = await lossOf(layer, moved(), names, inputs[sample] as Value, aims[sample] as Value);
       checkLoss(loss, `reconstruction, layer ${layer}, step ${step}`);
       optimizer.update(moves, gradients, moments, () => learningRateAt({ from: rate, to: 0 }, step, steps, WARM_UP));
     }
-    return onGrids(moved(), names, encodingOf);
+    return moved();
   };
 
   const heldOutError = async (layer: number, own: Values): Promise<number> => {
@@ -192,26 +182,20 @@ export async function reconstruct(
   try {
     for (let layer = 0; layer < config.layers; layer++) {
       signal?.throwIfAborted();
-      const encodingOf = (name: string): Encoding | undefined => encodings.get(siteName(layer, name));
       const floats = await readLayer(float.weights, layer);
-      const next: Value[] = [];
-      for (const x of aims) next.push(await outputOf(layer, floatReading, floats, x));
-      aims = next;
+      for (const [i, x] of aims.entries()) aims[i] = await outputOf(layer, floatReading, floats, x);
 
       const own = await readLayer(weights, layer);
-      const names = Object.keys(own).filter((name) => own[name]?.shape.length === 2 && encodingOf(name));
-      const before = onGrids(own, names, encodingOf);
-      const after = await learned(layer, own, encodingOf);
-      const [old, fresh] = [await heldOutError(layer, before), await heldOutError(layer, after)];
+      const grids = gridsOf(own, layer);
+      const [before, after] = [rounded(own, grids), rounded(await learned(layer, own, grids), grids)];
+      const [old, fresh] = [await heldOutError(layer, before.tensors), await heldOutError(layer, after.tensors)];
       const kept = fresh < old ? after : before;
-      onLayer?.({ layer, before: old, after: fresh, changed: changedShare(names, before, after) });
-      for (const name of names) {
-        const { data, shape } = kept[name] as Value;
-        const levels = quantize(data as Float32Array, encodingOf(name) as Encoding, { signed: true });
-        const read = async (): Promise<Float32Array> => dequantize(levels, encodingOf(name) as Encoding);
-        fixed.set(siteName(layer, name), { shape, read });
+      onLayer?.({ layer, before: old, after: fresh, changed: changedShare(before.levels, after.levels) });
+      for (const [name, levels] of kept.levels) {
+        const read = async (): Promise<Float32Array> => dequantize(levels, grids.get(name) as Encoding);
+        fixed.set(siteName(layer, name), { shape: own[name]?.shape ?? [], read });
       }
-      for (const [i, x] of inputs.entries()) inputs[i] = await outputOf(layer, simulated, kept, x);
+      for (const [i, x] of inputs.entries()) inputs[i] = await outputOf(layer, simulated, kept.tensors, x);
       progress.step();
     }
   } finally {
@@ -231,14 +215,34 @@ function movedBy(w: Float32Array, moves: Float32Array, { scale }: Encoding): Flo
   return result;
 }
 
-/** Tensors of a layer with the named ones rounded. */
-function onGrids(own: Values, names: readonly string[], encodingOf: (name: string) => Encoding | undefined): Values {
-  const rounded = names.map((name): [string, Value] => {
+type Grids = ReadonlyMap<string, Encoding>;
+
+/** Tensors of a layer, those with a grid changed. */
+function mapped(
+  own: Values,
+  grids: Grids,
+  change: (w: Float32Array, grid: Encoding, name: string) => Float32Array,
+): Values {
+  const changed = [...grids].map(([name, grid]): [string, Value] => {
     const { data, shape } = own[name] as Value;
-    const encoding = encodingOf(name) as Encoding;
-    return [name, { data: dequantize(quantize(data as Float32Array, encoding, { signed: true }), encoding), shape }];
+    return [name, { data: change(data as Float32Array, grid, name), shape }];
   });
-  return { ...own, ...Object.fromEntries(rounded) };
+  return { ...own, ...Object.fromEntries(changed) };
+}
+
+interface Rounded {
+  readonly levels: ReadonlyMap<string, SignedLevels>;
+  readonly tensors: Values;
+}
+
+function rounded(own: Values, grids: Grids): Rounded {
+  const levels = new Map<string, SignedLevels>();
+  const tensors = mapped(own, grids, (w, grid, name) => {
+    const its = quantize(w, grid, { signed: true });
+    levels.set(name, its);
+    return dequantize(its, grid);
+  });
+  return { levels, tensors };
 }
 
 /** ‖y - ỹ‖² / ‖ỹ‖² of each token. */
@@ -254,12 +258,12 @@ function relativeErrors(y: Value, aim: Value): Float64Array {
   });
 }
 
-function changedShare(names: readonly string[], before: Values, after: Values): number {
+function changedShare(before: Rounded['levels'], after: Rounded['levels']): number {
   let [changed, total] = [0, 0];
-  for (const name of names) {
-    const [a, b] = [before[name]?.data as Float32Array, after[name]?.data as Float32Array];
-    for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) changed++;
-    total += a.length;
+  for (const [name, levels] of before) {
+    const others = after.get(name);
+    for (let i = 0; i < levels.length; i++) if (levels[i] !== others?.[i]) changed++;
+    total += levels.length;
   }
   return total > 0 ? changed / total : 0;
 }
