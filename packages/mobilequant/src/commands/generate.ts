@@ -3,7 +3,7 @@ import { readTokenizer } from '@mobilequant/checkpoint/node';
 import { generate } from '@mobilequant/core';
 import { type Command, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
 import { FORMS, openForm } from '../forms.ts';
-import { choice, integer, number, text, texts } from '../options.ts';
+import { choice, integer, number, text, texts, UsageError } from '../options.ts';
 
 const options = {
   prompt: text('TEXT', 'what to go on with'),
@@ -32,6 +32,8 @@ export const generateCommand: Command = command({
     const directory = pathFrom(surroundings, name as string);
     const tokenizer = await readTokenizer(directory);
     const ids = tokenizer.encode(prompt);
+    const wrong = stop.find((id) => !/^\d+$/.test(id));
+    if (wrong !== undefined) throw new UsageError(`--stop: expected token ids, got '${wrong}'.`);
     const ends = stop.length > 0 ? stop.map(Number) : [tokenizer.eosId].filter((id) => id !== undefined);
     const model = await openForm(runtimeFrom(others), directory, form, { tokens: ids.length + tokens });
     const start = performance.now();
