@@ -12,6 +12,7 @@ import { languageModel } from './language-model.ts';
 import { parseConfig } from './parse-config.ts';
 import './fake-quantize.lowering.ts';
 import { simulatedReading } from './reading.ts';
+import { growingTree } from './token-tree.ts';
 import { cachedWeights, layerShapes, readLayer, type Weights, weightsFrom } from './weights.ts';
 
 const runtime = nodeRuntime();
@@ -136,6 +137,26 @@ describe('negativeLogLikelihood', () => {
     expect(logits.every((v) => Number.isInteger(v / 0.5))).toBe(true);
     const got = (await model.negativeLogLikelihood?.(tokens)) as Float32Array;
     expect(distance(got, slowLikelihood(logits))).toBeLessThan(1e-5);
+  });
+});
+
+describe('treeLogits', () => {
+  const texts = [tokens, Int32Array.of(3, 10, 17, 1), Int32Array.of(9, 2), tokens.subarray(0, 5)];
+
+  test.each([
+    ['plain', config],
+    ['with a window', { ...config, sliding: { window: 4, layers: [true, false] } }],
+  ])('of texts that share beginnings are those of each text: %s', async (_, given) => {
+    const model = languageModel(createDecoder(runtime, given, weights));
+    const growing = growingTree();
+    const places = texts.map((text) => growing.add(text));
+    const tree = growing.tree();
+    expect(tree.tokens).toHaveLength(11 + 1 + 2);
+    const all = Int32Array.from(places.flatMap((of) => Array.from(of)));
+    const got = (await model.treeLogits?.(tree, all)) as Float32Array;
+    const want = await Promise.all(texts.map((text) => model.logits(text)));
+    expect(got).toHaveLength(all.length * config.vocab);
+    expect(distance(got, Float32Array.from(want.flatMap((logits) => Array.from(logits))))).toBeLessThan(1e-5);
   });
 });
 

@@ -6,14 +6,18 @@
  */
 import { type Executor, type Program, programCache } from '@mobilequant/tracer';
 import { block } from './block.ts';
-import type { DecoderConfig } from './config.ts';
+import { type DecoderConfig, isSliding } from './config.ts';
 import { contextCache, specsOf } from './context.ts';
 import * as head from './head.ts';
 import { floatReading, type Reading } from './reading.ts';
+import { paddedTree, type TokenTree, treeContext } from './token-tree.ts';
 import { embed, headShapes, layerShapes, readHead, readLayer, type Weights } from './weights.ts';
 
 /** Rows of logits computed at once. */
 const HEAD_ROWS = 128;
+
+/** Trees have any number of tokens: rounded up to a multiple of this, they share programs. */
+const TREE_STEP = 64;
 
 export interface DecoderOptions {
   readonly reading?: Reading;
@@ -31,6 +35,8 @@ export interface Decoder {
   hidden(tokens: Int32Array, each?: (layer: number, x: Float32Array) => void): Promise<Float32Array>;
   /** `[tokens, hidden]` → `[tokens, vocab]` */
   logits(x: Float32Array): Promise<Float32Array>;
+  /** The output of the last block for a tree of texts, padded: `[tokens or more, hidden]`. */
+  hiddenOfTree(tree: TokenTree): Promise<Float32Array>;
   /** `-log p(targets[i])` behind each row of x, `[tokens]`. */
   negativeLogLikelihood(x: Float32Array, targets: Int32Array): Promise<Float32Array>;
   release(): Promise<void>;
@@ -94,21 +100,35 @@ export function createDecoder(
     return result;
   };
 
+  const runBlock = async (layer: number, x: Float32Array, positions: ReturnType<typeof context>) => {
+    const tokens = x.length / hidden;
+    const compiled = await blockProgram(layer, tokens);
+    const own = await readLayer(weights, layer);
+    const given = { ...positions, ...own, ...reading.values(layer) };
+    return (await compiled.run({ ...given, x: { data: x, shape: [tokens, hidden] } })).y.data as Float32Array;
+  };
+
   const decoder: Decoder = {
     config,
     embed: async (tokens) => (await embed(config, weights, tokens)).data,
-    async block(layer, x) {
-      const tokens = x.length / hidden;
-      const compiled = await blockProgram(layer, tokens);
-      const own = await readLayer(weights, layer);
-      const given = { ...context(tokens, layer), ...own, ...reading.values(layer) };
-      return (await compiled.run({ ...given, x: { data: x, shape: [tokens, hidden] } })).y.data as Float32Array;
-    },
+    block: (layer, x) => runBlock(layer, x, context(x.length / hidden, layer)),
     async hidden(tokens, each) {
       let x = await decoder.embed(tokens);
       for (let layer = 0; layer < config.layers; layer++) {
         x = await decoder.block(layer, x);
         each?.(layer, x);
+      }
+      return x;
+    },
+    async hiddenOfTree(tree) {
+      const padded = paddedTree(tree, Math.ceil(tree.tokens.length / TREE_STEP) * TREE_STEP);
+      const kinds = new Map<boolean, ReturnType<typeof context>>(); // of layers: with a window or without
+      let x = await decoder.embed(padded.tokens);
+      for (let layer = 0; layer < config.layers; layer++) {
+        const kind = isSliding(config, layer);
+        const positions = kinds.get(kind) ?? treeContext(config, padded, layer);
+        kinds.set(kind, positions);
+        x = await runBlock(layer, x, positions);
       }
       return x;
     },

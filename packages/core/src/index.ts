@@ -40,6 +40,7 @@ export { inverseFrequencies, type RopeTables, ropeTables, rotate, swapHalves } f
 export { rowDot, softmax } from './row-dot.ts';
 export { type SamplingOptions, sample } from './sample.ts';
 export { floatTap, type Hint, type Tap } from './tap.ts';
+export { type GrowingTree, growingTree, type TokenTree } from './token-tree.ts';
 export {
   type CachedWeights,
   cachedWeights,
