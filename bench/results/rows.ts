@@ -93,6 +93,12 @@ export const ROW_GROUPS: readonly RowGroup[] = [
       },
       {
         ...sum,
+        name: 'sum-correction',
+        title: '+ correction and sweeps (in the rows below for W4A8 only)',
+        options: { transform: 'rotation+scales', rounding: 'gptq', ranges: 'loss', correction: 0.25, sweeps: 4 },
+      },
+      {
+        ...sum,
         name: 'sum-tuning',
         title: '+ tuning',
         method: 'best',

@@ -23,6 +23,9 @@ const PLAIN: Plan = {
   ranges: 'minmax',
   budget: 0,
   rounding: 'nearest',
+  correction: 0,
+  sweeps: 0,
+  reconstruction: 0,
   tuning: 0,
   learnedRounding: 0,
 };
@@ -165,6 +168,8 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
     transform: 'rotation+scales',
     ranges: 'loss',
     rounding: 'gptq',
+    correction: 0.25,
+    sweeps: 4,
     tuning: 160,
     learnedRounding: 0,
   });

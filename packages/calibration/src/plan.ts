@@ -57,10 +57,12 @@ export interface Plan {
   readonly budget: number;
   /** `learned`: to nearest, after what the paper learns end to end (scales, clipping, ranges), from where the transformation left off. */
   readonly rounding: Rounding;
-  /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); none by default. */
-  readonly sweeps?: number;
-  /** Times that each layer sees the training samples when its integers are learned together after GPTQ (`reconstruct`); none by default. */
-  readonly reconstruction?: number;
+  /** How much of the errors in its inputs GPTQ lets a linear make up for, to 1 (`gptq`); 0 for none. */
+  readonly correction: number;
+  /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); 0 for none. */
+  readonly sweeps: number;
+  /** Times that each layer sees the training samples when its integers are learned together after GPTQ (`reconstruct`); 0 for none. */
+  readonly reconstruction: number;
   /** Steps; 0 for none. */
   readonly tuning: number;
   /** While tuning, the rank of what moves the integers of the weights; 0: they stay. */
@@ -81,18 +83,22 @@ export type Preset = (typeof PRESETS)[number];
 
 /**
  * What is best as far as measured: a rotation with scales for queries and keys, and rounding with feedback; `best`, which takes
- * gradients, chooses ranges by the loss, and tunes. Learned rounding has not shown a gain within so few steps. Models with norms behind
+ * gradients, chooses ranges by the loss, and tunes; with coarse weights it also lets linears make up for what rounding before them did. Learned rounding has not shown a gain within so few steps. Models with norms behind
  * attention and MLP, whose residual stream cannot be rotated, get scales where weights have 8 bits.
  */
 export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick<DecoderConfig, 'outputNorms'>): Plan {
   const weights = resolveRecipe(recipe)('model.layers.0.mlp.w1.weight');
   const coarse = weights !== undefined && weights.bits < 8;
+  const thorough = preset === 'best' && coarse; // errors of 8-bit weights leave later layers little to make up for
   return {
     prefix: 4,
     transform: outputNorms && !coarse ? 'scales' : 'rotation+scales',
     ranges: preset === 'fast' ? 'rules' : 'loss',
     budget: 0,
     rounding: 'gptq',
+    correction: thorough ? 0.25 : 0,
+    sweeps: thorough ? 4 : 0,
+    reconstruction: 0,
     tuning: preset === 'fast' ? 0 : coarse ? 160 : 90,
     learnedRounding: 0,
   };
@@ -184,7 +190,7 @@ export async function carryOut(
     ));
   const chosen = placement ? placement.recipe : recipe;
   const input = { ...model, recipe: chosen, ranges: ranges(chosen) };
-  const rebuilds = (plan.reconstruction ?? 0) > 0;
+  const rebuilds = plan.reconstruction > 0;
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(input);
     if (plan.rounding === 'learned') {
@@ -196,7 +202,7 @@ export async function carryOut(
     const { unrounded, ...found } = await gptq(
       executor,
       { ...input, samples: calibration },
-      { fractions, sweeps: plan.sweeps ?? 0, ...reporting },
+      { fractions, correction: plan.correction, sweeps: plan.sweeps, ...reporting },
     );
     const before = learns ? cachedWeights(unrounded) : unrounded; // learning reads them at every step
     return quantizeModel({ ...found, weights: fractions ? before : found.weights });
@@ -209,7 +215,7 @@ export async function carryOut(
         reconstruct(
           executor,
           { model: rounded.model, float: model, samples, heldOut },
-          { epochs: plan.reconstruction ?? 0, seed, ...reporting },
+          { epochs: plan.reconstruction, seed, ...reporting },
         ),
       )
     : rounded.model;
@@ -247,7 +253,7 @@ export const samplesForTuning = (steps: number): number => steps + HELD_OUT;
 const HELD_OUT = 4;
 
 /** What learns saves its state, and there is room for one; what is learned of integers begins with those of GPTQ. */
-function checkLearning({ rounding, reconstruction = 0, tuning }: Plan): void {
+function checkLearning({ rounding, reconstruction, tuning }: Plan): void {
   if (reconstruction > 0 && rounding !== 'gptq')
     throw new RangeError(
       `plan: expected GPTQ before a reconstruction, got rounding '${rounding}'. Leave the reconstruction out, or round by gptq.`,

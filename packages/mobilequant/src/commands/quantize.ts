@@ -30,6 +30,12 @@ const planOptions = {
   ),
   budget: number('SHARE', 'preset: of the multiply-accumulates that may get 16-bit activations', [0, 1], undefined),
   rounding: choice(['preset', ...ROUNDINGS], 'preset: of weights; learned as the paper does', 'preset'),
+  correction: number(
+    'SHARE',
+    'preset: of the errors in its inputs, what GPTQ makes up for in a linear',
+    [0, 1],
+    undefined,
+  ),
   sweeps: integer('N', 'preset: times that GPTQ’s integers are decided again, at most', 0, undefined),
   reconstruction: integer('EPOCHS', 'preset: of learning the integers of each layer together', 0, undefined),
   tuning: integer('STEPS', 'preset: steps of tuning', 0, undefined),
@@ -56,7 +62,7 @@ const LEARNING_STAGES = ['end to end', 'layer by layer', 'tuning'];
 
 /** What the options say of a plan. */
 function planOf({ prefix, transform, ranges, rounding, ...numbers }: OptionValues<typeof planOptions>): Partial<Plan> {
-  const { budget, sweeps, reconstruction, tuning, 'learned-rounding': learnedRounding } = numbers;
+  const { budget, correction, sweeps, reconstruction, tuning, 'learned-rounding': learnedRounding } = numbers;
   const ids = prefix === 'none' ? [] : prefix?.split(',').map((id) => (/^\d+$/.test(id) ? Number(id) : Number.NaN));
   if (ids && !ids.every(Number.isSafeInteger))
     throw new UsageError(`--prefix: expected token ids such as 1,216, or none, got '${prefix}'.`);
@@ -66,6 +72,7 @@ function planOf({ prefix, transform, ranges, rounding, ...numbers }: OptionValue
     ...(ranges !== 'preset' && { ranges }),
     ...(budget !== undefined && { budget }),
     ...(rounding !== 'preset' && { rounding }),
+    ...(correction !== undefined && { correction }),
     ...(sweeps !== undefined && { sweeps }),
     ...(reconstruction !== undefined && { reconstruction }),
     ...(tuning !== undefined && { tuning }),
