@@ -3,8 +3,10 @@
  */
 import type { QuantizedModel } from '@mobilequant/core';
 import type { Graph } from '@mobilequant/graph';
+import { type EncodingsVersion, encodingsJson } from './encodings/encodings-json.ts';
+import { encodedGraphs } from './export-encodings.ts';
 import { exportOnnx, type OnnxOptions } from './export-onnx.ts';
-import { exportQnnDecode, exportQnnPrefill } from './export-qnn.ts';
+import { exportQnnDecode, exportQnnPrefill, type QnnGraphs } from './export-qnn.ts';
 
 /** A file's content: a graph (written as ONNX, large weights beside it), text, or bytes. */
 export type ExportFile = Graph | string | Uint8Array;
@@ -41,13 +43,8 @@ export interface QnnOptions {
 export const qnnQdqTarget: ExportTarget<QnnOptions> = {
   name: 'qnn-qdq',
   description: 'ONNX that the QNN execution provider puts on a Snapdragon NPU whole, integers in and out',
-  async export(model, options = {}) {
-    const { maxPositions, prefix } = model.config;
-    const { tokens = Math.min(128, maxPositions) } = options;
-    const least = Math.min(prefix.length + tokens + 1, maxPositions);
-    const { context = Math.max(Math.min(512, maxPositions), least) } = options;
-    const prefill = await exportQnnPrefill(model, { tokens });
-    const decode = await exportQnnDecode(model, { context });
+  async export(model, options) {
+    const { prefill, decode } = await qnnPair(model, options);
     return new Map([
       ['prefill.onnx', prefill.graph],
       ['prefill-inputs.onnx', prefill.inputs],
@@ -56,3 +53,39 @@ export const qnnQdqTarget: ExportTarget<QnnOptions> = {
     ]);
   },
 };
+
+export interface QnnEncodingsOptions extends QnnOptions {
+  /** Of the encodings. Default 1.0.0, which all converters read. */
+  readonly version?: EncodingsVersion;
+}
+
+/** The same graphs in float, and their grids as files of encodings. */
+export const qnnEncodingsTarget: ExportTarget<QnnEncodingsOptions> = {
+  name: 'qnn-encodings',
+  description: 'Float ONNX and AIMET encodings of every tensor, for the converters of Qualcomm’s SDK',
+  async export(model, { version, ...options } = {}) {
+    const pair = await qnnPair(model, options);
+    const [prefill, decode] = [await encodedGraphs(pair.prefill), await encodedGraphs(pair.decode)];
+    const written = version === undefined ? {} : { version };
+    return new Map<string, ExportFile>([
+      ['prefill.onnx', prefill.graph],
+      ['prefill.encodings', encodingsJson(prefill.encodings, written)],
+      ['prefill-inputs.onnx', prefill.inputs],
+      ['decode.onnx', decode.graph],
+      ['decode.encodings', encodingsJson(decode.encodings, written)],
+      ['decode-inputs.onnx', decode.inputs],
+    ]);
+  },
+};
+
+/** Both graphs for a device, by a target's options. */
+async function qnnPair(
+  model: QuantizedModel,
+  options: QnnOptions = {},
+): Promise<{ prefill: QnnGraphs; decode: QnnGraphs }> {
+  const { maxPositions, prefix } = model.config;
+  const { tokens = Math.min(128, maxPositions) } = options;
+  const least = Math.min(prefix.length + tokens + 1, maxPositions);
+  const { context = Math.max(Math.min(512, maxPositions), least) } = options;
+  return { prefill: await exportQnnPrefill(model, { tokens }), decode: await exportQnnDecode(model, { context }) };
+}

@@ -20,6 +20,7 @@ export {
 } from './encodings/tensor-encoding.ts';
 export { defaultFacts, type TensorFacts, tensorFacts } from './encodings/tensor-facts.ts';
 export { ExportError } from './errors.ts';
+export { type EncodedGraphs, encodedGraphs } from './export-encodings.ts';
 export { exportOnnx, type OnnxOptions } from './export-onnx.ts';
 export {
   exportQnnDecode,
@@ -33,11 +34,14 @@ export {
   type ExportFiles,
   type ExportTarget,
   onnxTarget,
+  type QnnEncodingsOptions,
   type QnnOptions,
+  qnnEncodingsTarget,
   qnnQdqTarget,
 } from './export-target.ts';
 export { type IntegerKernels, integerForm, integerKernels } from './integer-kernels.ts';
 export { type IntegerModelOptions, integerModel } from './integer-model.ts';
 export { type QnnPair, qnnModel } from './qnn-model.ts';
 export { fuseTransposes, standardOperators } from './standard-operators.ts';
+export { type FloatForm, stripQuantizers } from './strip-quantizers.ts';
 export { unpackInt4 } from './unpack-int4.ts';
