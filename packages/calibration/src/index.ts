@@ -4,6 +4,7 @@ export { type AdamW, type AdamWOptions, type AdamWState, adamW, type Tree } from
 export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
 export { clipByError } from './clip-by-error.ts';
 export { collectHistograms, type HistogramOptions, type Histograms, type SiteHistogram } from './collect-histograms.ts';
+export { collectOutliers, type Outliers, type Peak, type SiteOutliers } from './collect-outliers.ts';
 export { collectSensitivities, type SensitivityInput } from './collect-sensitivities.ts';
 export { type DescendOptions, descend, type Levels } from './descend.ts';
 export { foldNorms, TransformError } from './fold-norms.ts';
@@ -49,6 +50,7 @@ export {
   StateMismatchError,
   startSession,
 } from './learning.ts';
+export { type LinearWork, linearWork } from './linear-work.ts';
 export { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
 export {
   defaultRates,

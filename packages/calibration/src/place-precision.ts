@@ -61,14 +61,15 @@ const BESIDE: Readonly<Record<string, string>> = {
 };
 
 /** The linears that read or write what passes a site of a layer; none where only element-wise operators do. */
-function linearsAt(site: string, config: DecoderConfig): readonly string[] {
+export function linearsAt(site: string, config: DecoderConfig): readonly string[] {
   const { module, port } = splitSite(site);
   if (/_proj$|\.w\d$/.test(module)) return [module];
   if (site === 'self_attn.pv_bmm.output') return ['self_attn.o_proj'];
   return (port === 'output' && layerNorms(config).find(({ norm }) => norm === module)?.linears) || [];
 }
 
-const linearsOf = (config: DecoderConfig): string[] => [
+/** The linears of a layer. */
+export const linearsOf = (config: DecoderConfig): string[] => [
   ...new Set(layerSites(config).flatMap((site) => linearsAt(site, config))),
 ];
 

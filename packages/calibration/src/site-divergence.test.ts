@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { architecture, architectures } from '../test/architectures.ts';
 import { tinyWeights } from '../test/tiny-layer.ts';
 import type { Progress } from './progress.ts';
-import { siteDivergence } from './site-divergence.ts';
+import { type SiteDivergenceInput, siteDivergence } from './site-divergence.ts';
 
 const runtime = nodeRuntime();
 const a4: QuantizerSpec = { bits: 4, symmetric: false, granularity: { kind: 'tensor' } };
@@ -28,6 +28,21 @@ function kullbackLeibler(a: Float32Array, b: Float32Array, vocab: number): numbe
   return sum;
 }
 
+/** KL(float ‖ float with these sites rounded), of a token, from the logits of whole models. */
+async function divergenceOf(
+  { config, weights, samples }: Pick<SiteDivergenceInput, 'config' | 'weights' | 'samples'>,
+  rounded: ReadonlyMap<string, Encoding>,
+): Promise<number> {
+  const logitsOf = (own: ReadonlyMap<string, Encoding>, sample: Int32Array) =>
+    languageModel(createDecoder(runtime, config, weights, { reading: simulatedReading(own) })).logits(sample);
+  let [sum, tokens] = [0, 0];
+  for (const sample of samples) {
+    sum += kullbackLeibler(await logitsOf(new Map(), sample), await logitsOf(rounded, sample), config.vocab);
+    tokens += sample.length;
+  }
+  return sum / tokens;
+}
+
 describe.each(architectures)('the divergence in a $name model', ({ config }) => {
   const weights = tinyWeights(config, 5);
   const samples = [text(1, 9, config.vocab), text(2, 14, config.vocab)];
@@ -47,15 +62,10 @@ describe.each(architectures)('the divergence in a $name model', ({ config }) => 
       ['lm_head.weight', 'model.norm.output'],
     ];
     const found = await siteDivergence(runtime, { config, weights, encodings, samples, groups });
-    const logitsOf = (own: ReadonlyMap<string, Encoding>, sample: Int32Array) =>
-      languageModel(createDecoder(runtime, config, weights, { reading: simulatedReading(own) })).logits(sample);
     for (const [i, group] of groups.entries()) {
       const own = new Map(group.map((site) => [site, encodings.get(site) as Encoding]));
-      let sum = 0;
-      for (const sample of samples)
-        sum += kullbackLeibler(await logitsOf(new Map(), sample), await logitsOf(own, sample), config.vocab);
-      expect(sum).toBeGreaterThan(1e-4);
-      const wanted = sum / (9 + 14);
+      const wanted = await divergenceOf({ config, weights, samples }, own);
+      expect(wanted).toBeGreaterThan(1e-5);
       expect(Math.abs((found[i] as number) - wanted)).toBeLessThan(1e-6 * (1 + wanted)); // logits in float32
     }
   });
@@ -70,6 +80,19 @@ describe('the divergence', () => {
 
   test('of sites that stay in float is 0, to the bit', async () => {
     expect(await siteDivergence(runtime, { ...input, groups: [[]] })).toEqual([0]);
+  });
+
+  test('around which all is rounded is that of the model without the rounding of these sites', async () => {
+    const others = ['model.layers.1.mlp.w2.weight', 'model.layers.1.input_layernorm.output', 'lm_head.output'];
+    const encodings = new Map([site, ...others].map((name) => [name, encoding(3)]));
+    const groups = [[site], others, []];
+    const found = await siteDivergence(runtime, { ...input, encodings, groups }, { around: 'rounded' });
+    for (const [i, group] of groups.entries()) {
+      const own = new Map([...encodings].filter(([name]) => !group.includes(name)));
+      const wanted = await divergenceOf(input, own);
+      expect(wanted).toBeGreaterThan(1e-5);
+      expect(Math.abs((found[i] as number) - wanted)).toBeLessThan(1e-6 * (1 + wanted));
+    }
   });
 
   test('is the same in every order, and every time', async () => {

@@ -3,6 +3,7 @@
  *
  * Sites are rounded alone, on the float model. So they can be compared with each other and, since such small errors nearly add up, summed;
  * and a text goes through the float model once: for a site in layer 7 only the layers from 7 on are run again, from the states before it.
+ * The other way round, a site is left in float in the model in which all others are rounded.
  */
 import {
   createDecoder,
@@ -29,6 +30,11 @@ export interface SiteDivergenceInput extends FloatModel {
 }
 
 export interface SiteDivergenceOptions {
+  /**
+   * The model around a group. `float`: the group alone is rounded. `rounded`: all that has an encoding is rounded, the group alone is not;
+   * of an empty group, the divergence of the quantized model. Default `float`.
+   */
+  readonly around?: 'float' | 'rounded';
   readonly onProgress?: OnProgress;
   /** Looked at before each layer; an aborted one throws its reason. */
   readonly signal?: AbortSignal;
@@ -45,15 +51,17 @@ const HEAD_ROWS = 128;
 export async function siteDivergence(
   executor: Executor,
   { config, weights, encodings, samples, groups }: SiteDivergenceInput,
-  { onProgress, signal }: SiteDivergenceOptions = {},
+  { around = 'float', onProgress, signal }: SiteDivergenceOptions = {},
 ): Promise<number[]> {
   const { layers, hidden } = config;
   const float = simulatedReading(new Map()); // its graph of a layer is that of a layer in which no site is rounded
-  const changes = groups.map((group) => changeOf(group, encodings, layers));
+  const base = around === 'float' ? float : simulatedReading(encodings);
+  const changes = groups.map((group) => changeOf(group, encodings, layers, around));
   const switched = switchedReading(float);
   const decoder = createDecoder(executor, config, weights, { reading: switched });
   const heads = programCache(executor);
-  const runs = changes.reduce((sum, { first }) => sum + layers - first + 1, layers + 1);
+  const own = base === float ? 0 : layers; // of the model around the groups
+  const runs = changes.reduce((sum, { first }) => sum + layers - first + 1, layers + 1 + own);
   const progress = progressOf('divergence', samples.length * runs, onProgress);
   const sums = new Array<number>(groups.length).fill(0);
 
@@ -100,9 +108,12 @@ export async function siteDivergence(
   try {
     for (const sample of samples) {
       switched.use(float);
-      const before = await statesFrom(0, await decoder.embed(sample));
-      const target = await decoder.logits(before[layers] as Float32Array);
+      const x = await decoder.embed(sample);
+      const inFloat = await statesFrom(0, x);
+      const target = await decoder.logits(inFloat[layers] as Float32Array);
       progress.step();
+      switched.use(base);
+      const before = base === float ? inFloat : await statesFrom(0, x);
       for (const [i, { first, reading }] of changes.entries()) {
         switched.use(reading);
         const behind = (await statesFrom(first, before[first] as Float32Array)).at(-1) as Float32Array;
@@ -118,14 +129,18 @@ export async function siteDivergence(
 }
 
 /** The first layer that a group changes (that behind the last for the head), and how. */
-function changeOf(group: readonly string[], encodings: Encodings, layers: number): { first: number; reading: Reading } {
-  const own = group.map((site) => {
-    const encoding = encodings.get(site);
-    if (encoding) return [site, encoding] as const;
-    throw new RangeError(`siteDivergence: expected an encoding of '${site}', got none. Name sites of the recipe.`);
-  });
+function changeOf(
+  group: readonly string[],
+  encodings: Encodings,
+  layers: number,
+  around: 'float' | 'rounded',
+): { first: number; reading: Reading } {
+  const missing = group.find((site) => !encodings.has(site));
+  if (missing !== undefined)
+    throw new RangeError(`siteDivergence: expected an encoding of '${missing}', got none. Name sites of the recipe.`);
   const places = group.map((site) => Number(/^model\.layers\.(\d+)\./.exec(site)?.[1] ?? layers));
-  return { first: Math.min(layers, ...places), reading: simulatedReading(new Map(own)) };
+  const rounded = [...encodings].filter(([site]) => group.includes(site) === (around === 'float'));
+  return { first: Math.min(layers, ...places), reading: simulatedReading(new Map(rounded)) };
 }
 
 /** A reading that is now this one, now that one, so that one decoder has the graphs of all. */

@@ -1,0 +1,54 @@
+import { decoderTensors } from '@mobilequant/core';
+import { type Encoding, type QuantizerSpec, recipes, resolveRecipe } from '@mobilequant/quantizer';
+import { expect, test } from 'vitest';
+import { architecture, architectures } from '../test/architectures.ts';
+import { tinyWeights } from '../test/tiny-layer.ts';
+import { linearWork } from './linear-work.ts';
+
+const encoded = (spec: QuantizerSpec): Encoding => ({ spec, scale: Float32Array.of(1), zeroPoint: Int32Array.of(0) });
+
+/** Of all sites that a recipe rounds. */
+const encodingsOf = (sites: readonly string[]): Map<string, Encoding> => {
+  const resolve = resolveRecipe(recipes.w4a8);
+  return new Map(
+    sites.flatMap((site) => {
+      const spec = resolve(site);
+      return spec ? [[site, encoded(spec)] as const] : [];
+    }),
+  );
+};
+
+test.each(architectures)('every matrix of a $name model is counted once', ({ config }) => {
+  const weights = tinyWeights(config, 1);
+  const work = linearWork(config, weights, new Map());
+  const matrices = decoderTensors(config).filter(({ name, shape }) => shape.length === 2 && !/embed|prefix/.test(name));
+  const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+  const head = config.tied ? config.vocab * config.hidden : 0; // it has no tensor of its own
+  expect(work.reduce((sum, { products }) => sum + products, 0)).toBe(
+    matrices.reduce((sum, { shape }) => sum + size(shape), head),
+  );
+  expect(work.every(({ weightBits, inputBits }) => weightBits === 32 && inputBits === 32)).toBe(true);
+});
+
+test('widths are those of the weight and of what the linear reads', () => {
+  const config = architecture('llama');
+  const layer = (site: string) => `model.layers.1.${site}`;
+  const sites = [
+    'input_layernorm.output',
+    'self_attn.q_proj.weight',
+    'self_attn.q_proj.output',
+    'self_attn.pv_bmm.output',
+  ];
+  const work = linearWork(
+    config,
+    tinyWeights(config, 1),
+    encodingsOf([...sites, 'mlp.w2.input', 'mlp.w2.weight'].map(layer)),
+  );
+  const widths = Object.fromEntries(work.map(({ linear, weightBits, inputBits }) => [linear, [weightBits, inputBits]]));
+  expect(widths[layer('self_attn.q_proj')]).toEqual([4, 8]);
+  expect(widths[layer('self_attn.k_proj')]).toEqual([32, 8]);
+  expect(widths[layer('self_attn.o_proj')]).toEqual([32, 16]);
+  expect(widths[layer('mlp.w2')]).toEqual([4, 8]);
+  expect(widths[layer('mlp.w1')]).toEqual([32, 32]);
+  expect(widths['model.layers.0.self_attn.q_proj']).toEqual([32, 32]);
+});
