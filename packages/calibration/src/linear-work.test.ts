@@ -1,22 +1,15 @@
 import { decoderTensors } from '@mobilequant/core';
-import { type Encoding, type QuantizerSpec, recipes, resolveRecipe } from '@mobilequant/quantizer';
+import type { Encoding } from '@mobilequant/quantizer';
 import { expect, test } from 'vitest';
 import { architecture, architectures } from '../test/architectures.ts';
 import { tinyWeights } from '../test/tiny-layer.ts';
 import { linearWork } from './linear-work.ts';
 
-const encoded = (spec: QuantizerSpec): Encoding => ({ spec, scale: Float32Array.of(1), zeroPoint: Int32Array.of(0) });
-
-/** Of all sites that a recipe rounds. */
-const encodingsOf = (sites: readonly string[]): Map<string, Encoding> => {
-  const resolve = resolveRecipe(recipes.w4a8);
-  return new Map(
-    sites.flatMap((site) => {
-      const spec = resolve(site);
-      return spec ? [[site, encoded(spec)] as const] : [];
-    }),
-  );
-};
+const encoded = (bits: number): Encoding => ({
+  spec: { bits, symmetric: false, granularity: { kind: 'tensor' } },
+  scale: Float32Array.of(1),
+  zeroPoint: Int32Array.of(0),
+});
 
 test.each(architectures)('every matrix of a $name model is counted once', ({ config }) => {
   const weights = tinyWeights(config, 1);
@@ -33,17 +26,15 @@ test.each(architectures)('every matrix of a $name model is counted once', ({ con
 test('widths are those of the weight and of what the linear reads', () => {
   const config = architecture('llama');
   const layer = (site: string) => `model.layers.1.${site}`;
-  const sites = [
-    'input_layernorm.output',
-    'self_attn.q_proj.weight',
-    'self_attn.q_proj.output',
-    'self_attn.pv_bmm.output',
-  ];
-  const work = linearWork(
-    config,
-    tinyWeights(config, 1),
-    encodingsOf([...sites, 'mlp.w2.input', 'mlp.w2.weight'].map(layer)),
-  );
+  const encodings = new Map([
+    [layer('input_layernorm.output'), encoded(8)],
+    [layer('self_attn.q_proj.weight'), encoded(4)],
+    [layer('self_attn.q_proj.output'), encoded(16)],
+    [layer('self_attn.pv_bmm.output'), encoded(16)],
+    [layer('mlp.w2.input'), encoded(8)],
+    [layer('mlp.w2.weight'), encoded(4)],
+  ]);
+  const work = linearWork(config, tinyWeights(config, 1), encodings);
   const widths = Object.fromEntries(work.map(({ linear, weightBits, inputBits }) => [linear, [weightBits, inputBits]]));
   expect(widths[layer('self_attn.q_proj')]).toEqual([4, 8]);
   expect(widths[layer('self_attn.k_proj')]).toEqual([32, 8]);
