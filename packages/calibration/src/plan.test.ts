@@ -76,9 +76,20 @@ describe('a plan', () => {
   test('tunes on a single sample, with none left to choose the best state by', async () => {
     const evaluations: unknown[] = [];
     const plan = { ...PLAIN, tuning: 2 };
-    const { seconds } = await carryOut(runtime, input, plan, { onEvaluation: (found) => evaluations.push(found) });
+    const onEvaluation = (found: unknown) => evaluations.push(found);
+    const { seconds, tuning } = await carryOut(runtime, input, plan, { onEvaluation });
     expect(seconds).toHaveProperty('tuning');
     expect(evaluations).toEqual([]);
+    expect(tuning).toEqual({ evaluations, step: 2 });
+  });
+
+  test('says how tuning went', async () => {
+    const evaluations: unknown[] = [];
+    const two = { ...input, training: [text(1, config.vocab), text(2, config.vocab)] };
+    const onEvaluation = (found: unknown) => evaluations.push(found);
+    const { tuning } = await carryOut(runtime, two, { ...PLAIN, tuning: 2 }, { onEvaluation });
+    expect(evaluations).toHaveLength(2); // as it came, and at the end
+    expect(tuning?.evaluations).toEqual(evaluations);
   });
 
   test('with a budget moves sites to 16 bits, and takes their ranges by the rules of 16 bits', async () => {

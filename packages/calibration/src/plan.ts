@@ -42,7 +42,7 @@ import { searchPrefix } from './search-prefix.ts';
 import { searchScales } from './search-scales.ts';
 import { smooth } from './smooth-quant.ts';
 import { collectStatistics, rangesOf } from './statistics.ts';
-import { type TuningEvaluation, tune } from './tuning.ts';
+import { type Tuned, type TuningEvaluation, tune } from './tuning.ts';
 
 export interface Plan {
   /** So many tokens at most, searched; 0 for none; or the tokens. */
@@ -135,6 +135,8 @@ export interface PlanResult extends QuantizeResult {
   readonly float: FloatModel;
   /** What moved to 16 bits; absent without a budget. */
   readonly placement?: Placement;
+  /** How tuning went; absent without it. */
+  readonly tuning?: Pick<Tuned, 'evaluations' | 'step'>;
   /** Seconds of each step. */
   readonly seconds: Readonly<Record<string, number>>;
 }
@@ -241,7 +243,8 @@ export async function carryOut(
       },
     ),
   );
-  return { model: tuned.model, widened: rounded.widened, ...made };
+  const { evaluations, step } = tuned;
+  return { model: tuned.model, widened: rounded.widened, tuning: { evaluations, step }, ...made };
 }
 
 /** Of so many training samples, those that are held out to choose the best state by: an eighth, and 4 at most. */

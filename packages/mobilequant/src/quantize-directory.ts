@@ -105,7 +105,7 @@ export async function quantizeDirectory(
   const { config, weights, checkpoint, name } = model;
   const input = { config, weights, recipe, calibration, ...(training && { training }) };
   const reporting = { store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) };
-  const made: QuantizeResult & Partial<Pick<PlanResult, 'seconds' | 'placement'>> =
+  const made: QuantizeResult & Partial<Pick<PlanResult, 'seconds' | 'placement' | 'tuning'>> =
     'plan' in way
       ? await carryOut(runtime, { ...input, first: await beginning(checkpoint) }, way.plan, {
           ...reporting,
@@ -113,7 +113,7 @@ export async function quantizeDirectory(
           epochs,
         })
       : await quantizeBy(runtime, { ...input, method: way.method }, { epochs, smoothing, ...reporting });
-  const { model: quantized, widened, placement } = made;
+  const { model: quantized, widened, placement, tuning } = made;
   const options = {
     calibration: sizeOf(calibration),
     ...(learns && { training: sizeOf(training ?? calibration) }),
@@ -127,7 +127,8 @@ export async function quantizeDirectory(
       : optionsOf(way.method, epochs, smoothing)),
     ...notes,
   };
-  await writeQuantized(directory, quantized, checkpoint, { source: name, method, options, widened });
+  const provenance = { source: name, method, options, widened, ...(tuning && { tuning }) };
+  await writeQuantized(directory, quantized, checkpoint, provenance);
   await store.remove();
   const seconds = (performance.now() - start) / 1000;
   return {

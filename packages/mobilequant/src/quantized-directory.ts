@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Tuned } from '@mobilequant/calibration';
 import {
   type Checkpoint,
   type JsonValue,
@@ -49,6 +50,8 @@ export interface Provenance {
   readonly options: Readonly<Record<string, JsonValue>>;
   /** Activation sites whose range had to be widened to contain zero. */
   readonly widened: readonly string[];
+  /** How far the model was from the float one while it was tuned, and the step that was kept. */
+  readonly tuning?: Pick<Tuned, 'evaluations' | 'step'>;
 }
 
 /** Bytes of a model's tensors. */
@@ -69,7 +72,7 @@ export async function writeQuantized(
   directory: string,
   model: QuantizedModel,
   from: Pick<Checkpoint, 'directory' | 'config'> & Partial<Pick<Checkpoint, 'companions'>>,
-  { source, method, options, widened }: Provenance,
+  { source, method, options, widened, tuning }: Provenance,
 ): Promise<void> {
   const { prefix } = model.config;
   const quantization = {
@@ -82,6 +85,7 @@ export async function writeQuantized(
     form: formOf(model.config),
     recipe: recipeToJson(model.recipe),
     widened,
+    ...(tuning && { tuning }),
     encodings: encodingsToJson(model.encodings),
   };
   await writeCheckpoint(directory, {

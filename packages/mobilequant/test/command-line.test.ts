@@ -143,8 +143,12 @@ describe('from a model to an exported one', () => {
     const both = await mobilequant(...against, '--compare', 'float');
     expect(both).toMatchObject({ status: 2, reports: expect.stringContaining('--reference: expected no --compare') });
 
-    const { plan, training } = JSON.parse(await readFile(join(directory, preset, 'quantization.json'), 'utf8')).options;
-    if (preset === 'best') expect(training).toMatch(/^7 /); // 3 + 4: another one for each step, and 4 held out
+    const { options: noted, tuning } = JSON.parse(await readFile(join(directory, preset, 'quantization.json'), 'utf8'));
+    const { plan, training } = noted;
+    if (preset === 'best') {
+      expect(training).toMatch(/^7 /); // 3 + 4: another one for each step, and 4 held out
+      expect(tuning.evaluations.map(({ step }: { step: number }) => step)).toEqual([0, 3]);
+    } else expect(tuning).toBeUndefined();
     expect(plan).toMatchObject({ prefix: config.mobilequant.prefix, rounding: 'gptq' });
   });
 
