@@ -18,6 +18,8 @@ export interface TokenTree {
 export interface GrowingTree {
   /** How many tokens a text would add: those behind what it has in common with another one. */
   cost(text: Int32Array): number;
+  /** Tokens that are there. */
+  size(): number;
   /** Adds a text → where each of its tokens stands. */
   add(text: Int32Array): Int32Array;
   /** What is there now. */
@@ -47,6 +49,7 @@ export function growingTree(): GrowingTree {
       }
       return 0;
     },
+    size: () => tokens.length,
     add(text) {
       let last = -1;
       return text.map((token) => {
