@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { benchmarkTable, graphResult, summaryOf } from './benchmark-result.ts';
+import { benchmarkTable, comparisonTable, graphResult, summaryOf } from './benchmark-result.ts';
 
 test('mean, median, and what nine of ten do not exceed', () => {
   const values = [10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
@@ -12,17 +12,20 @@ test('mean, median, and what nine of ten do not exceed', () => {
 const prefill = graphResult({
   graph: 'prefill',
   tokens: 128,
-  executions: [900000, 40000, 60000],
-  accelerator: [800000, 30000, 50000],
   warmUp: 1,
-  power: { kind: 'known', idle: 1, running: 5, samples: 3 },
+  runs: [
+    {
+      executions: [900000, 40000, 60000],
+      accelerator: [800000, 30000, 50000],
+      power: { kind: 'known', idle: 1, running: 5, samples: 3 },
+    },
+  ],
 });
 const decode = graphResult({
   graph: 'decode',
   tokens: 1,
-  executions: [5000, 5000],
   warmUp: 0,
-  power: { kind: 'unknown', reason: 'the battery is not discharging (Full)' },
+  runs: [{ executions: [5000, 5000], power: { kind: 'unknown', reason: 'the battery is not discharging (Full)' } }],
 });
 
 test('the first inferences are left out, and power above idle is shared among tokens', () => {
@@ -35,14 +38,48 @@ test('the first inferences are left out, and power above idle is shared among to
 
 test('a phone that takes no more than when idle has no energy to share', () => {
   const power = { kind: 'known', idle: 2, running: 2, samples: 1 } as const;
-  const measured = { graph: 'g', tokens: 1, executions: [1000], warmUp: 0, power };
+  const measured = { graph: 'g', tokens: 1, warmUp: 0, runs: [{ executions: [1000], power }] };
   expect(graphResult(measured)).not.toHaveProperty('energyPerToken');
 });
 
 test('inferences that are all first ones are no measurement', () => {
   const power = { kind: 'unknown', reason: '' } as const;
-  const measured = { graph: 'g', tokens: 1, executions: [1000], warmUp: 1, power };
+  const measured = { graph: 'g', tokens: 1, warmUp: 1, runs: [{ executions: [1000], power }] };
   expect(() => graphResult(measured)).toThrow('Run more inferences');
+});
+
+test('several runs are taken together, and how far they are apart is told', () => {
+  const operators = (cycles: number) => [{ name: 'lm_head', id: 9, cycles, executions: 2 }];
+  const run = (time: number, running: number) => ({
+    executions: [99000, time, time],
+    operators: operators(time),
+    power: { kind: 'known', idle: 1, running, samples: 2 } as const,
+  });
+  const result = graphResult({ graph: 'decode', tokens: 1, warmUp: 1, runs: [run(4000, 3), run(6000, 5)] });
+  expect(result).toMatchObject({ inferences: 4, latency: { mean: 5 }, runs: [4, 6], tokensPerSecond: 200 });
+  expect(result.power).toEqual({ kind: 'known', idle: 1, running: 4, samples: 4 });
+  expect(result.operators).toEqual([{ name: 'lm_head', id: 9, cycles: 10000, executions: 4 }]);
+  expect(benchmarkTable({ phone: 'p', soc: 's', graphs: [result] })).toContain('| 5.000 ± 1.414 | 5.000 |');
+  const power = { kind: 'unknown', reason: 'no' } as const;
+  const half = graphResult({ graph: 'g', tokens: 1, warmUp: 1, runs: [run(4000, 3), { ...run(4000, 3), power }] });
+  expect(half.power).toEqual(power);
+});
+
+test('models side by side, a row each', () => {
+  const results = [
+    { name: 'w8a8', result: { phone: 'Test', soc: 'SM8650', graphs: [prefill, decode] } },
+    { name: 'w4a8', result: { phone: 'Test', soc: 'SM8650', graphs: [prefill] } },
+  ];
+  expect(comparisonTable(results, 'text')).toMatchInlineSnapshot(`
+    "Test (SM8650)
+
+    model  prefill ms  prefill tokens/s  prefill mJ/token  decode ms  decode tokens/s  decode mJ/token
+    -----  ----------  ----------------  ----------------  ---------  ---------------  ---------------
+    w8a8        50.00              2560             1.563      5.000            200.0                –
+    w4a8        50.00              2560             1.563          –                –                –
+
+    w8a8, decode: no energy, the battery is not discharging (Full)."
+  `);
 });
 
 test('a table for documents and one for terminals', () => {

@@ -7,7 +7,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Adb, remoteQuote } from './adb.ts';
 import { BATTERY_COMMAND, type BatterySample, batteryPower, parseBattery } from './battery.ts';
-import { type BenchmarkResult, type GraphResult, graphResult } from './benchmark-result.ts';
+import { type BenchmarkResult, type GraphResult, type GraphRun, graphResult } from './benchmark-result.ts';
 import { DeviceError, printable } from './errors.ts';
 import { findTools, sdkEnvironment, sdkRoot, type ToolOptions } from './find-tools.ts';
 import { htpRunConfig, jsonText, toolConfig } from './htp-config.ts';
@@ -33,6 +33,8 @@ export interface BenchmarkOptions extends ToolOptions {
   readonly out: string;
   /** Of each graph, behind the first ones. Default 100. */
   readonly inferences?: number;
+  /** How often each graph is run anew, so many inferences each time. Default 1. */
+  readonly repeat?: number;
   /** First inferences that are run and not measured. Default 1. */
   readonly warmUp?: number;
   /** `detailed` counts cycles of operators too, and takes time. Default `basic`. */
@@ -79,17 +81,34 @@ async function benchmarkGraph(
   viewer: string,
   options: BenchmarkOptions,
 ): Promise<GraphResult> {
-  const { remote = REMOTE, warmUp = 1, batteryInterval = 500, out } = options;
+  const { remote = REMOTE, warmUp = 1, repeat = 1 } = options;
   const { graph, tokens, inputs } = run;
   for (const [i, { path }] of inputs.entries()) await adb.push(path, `${remote}/${remoteInput(graph, i)}`);
   const entries = inputs.map(({ name }, i) => (name === undefined ? '' : `${name}:=`) + remoteInput(graph, i));
   await pushText(adb, options, `${graph}.txt`, `${entries.join(' ')}\n`);
+  const runs: GraphRun[] = [];
+  while (runs.length < repeat) {
+    options.signal?.throwIfAborted();
+    runs.push(await runGraph(adb, run, viewer, options, repeat > 1 ? `${graph}-${runs.length + 1}` : graph));
+  }
+  return graphResult({ graph, tokens, warmUp, runs });
+}
 
+/** One run of the runner, and its profile; `label` names its files. */
+async function runGraph(
+  adb: Adb,
+  run: BenchmarkGraph,
+  viewer: string,
+  options: BenchmarkOptions,
+  label: string,
+): Promise<GraphRun> {
+  const { remote = REMOTE, batteryInterval = 500, out } = options;
+  const { graph } = run;
   const folder = `${remote}/output-${graph}`;
   await adb.shell(`rm -rf ${remoteQuote(folder)}`);
   const idle = await idleSamples(adb, batteryInterval);
   const { result: said, samples } = await whileSampling(adb, batteryInterval, adb.shell(runLine(run, options)));
-  await writeFile(join(out, `${graph}.log`), said);
+  await writeFile(join(out, `${label}.log`), said);
 
   const files = (await adb.shell(`ls -1 ${remoteQuote(folder)}`)).split('\n').map((line) => line.trim());
   const profile = files.filter((file) => /^qnn-profiling-data[\w.-]*\.log$/.test(file)).sort()[0];
@@ -99,23 +118,20 @@ async function benchmarkGraph(
       `${graph} on ${adb.serial}`,
       'a profile in its output',
       received,
-      `See ${join(out, `${graph}.log`)}.`,
+      `See ${join(out, `${label}.log`)}.`,
     );
   }
-  const log = join(out, `${graph}-profile.log`);
-  const csv = join(out, `${graph}-profile.csv`);
+  const log = join(out, `${label}-profile.log`);
+  const csv = join(out, `${label}-profile.csv`);
   await adb.pull(`${folder}/${profile}`, log);
   await viewProfile(viewer, log, csv, options);
   const parsed = parseProfile(await readFile(csv, 'utf8'), csv);
-  return graphResult({
-    graph,
-    tokens,
+  return {
     executions: executionTimes(parsed, csv),
     accelerator: acceleratorTimes(parsed),
     operators: parsed.operators,
-    warmUp,
     power: batteryPower(idle, samples),
-  });
+  };
 }
 
 /** The line that runs a graph on the phone. The other graphs of its binary are passed over by a list of the name `__`. */
@@ -250,12 +266,14 @@ async function whileSampling<T>(
   return { result: await task, samples };
 }
 
-function checkOptions({ graphs, binaries, inferences = 100, warmUp = 1, remote = REMOTE }: BenchmarkOptions): void {
+function checkOptions(options: BenchmarkOptions): void {
+  const { graphs, binaries, inferences = 100, repeat = 1, warmUp = 1, remote = REMOTE } = options;
   const fail = (expected: string, received: string, advice: string): never => {
     throw new DeviceError('benchmark', expected, received, advice);
   };
   if (!Number.isInteger(inferences) || inferences < 1)
     fail('a number of inferences of at least 1', String(inferences), 'Correct it.');
+  if (!Number.isInteger(repeat) || repeat < 1) fail('at least 1 run', String(repeat), 'Correct it.');
   if (!Number.isInteger(warmUp) || warmUp < 0) fail('a number of first inferences', String(warmUp), 'Correct it.');
   if (!/^(\/[\w.-]+)+$/.test(remote) || /\/\.\.?(\/|$)/.test(remote))
     fail('a folder on the phone of letters, digits, _, . and -', `'${remote}'`, 'It is written to, and cleared.');

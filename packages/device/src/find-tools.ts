@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { DeviceError } from './errors.ts';
+import { DEFAULT_HOST } from './sdk-commands.ts';
 
 export interface ToolOptions {
   /** Default: that of this process. */
@@ -31,7 +32,7 @@ export async function findTools<Name extends string>(
   names: readonly Name[],
   options: ToolOptions = {},
 ): Promise<Readonly<Record<Name, string>>> {
-  const { env = process.env, host = 'x86_64-linux-clang' } = options;
+  const { env = process.env, host = DEFAULT_HOST } = options;
   const root = sdkRoot(options);
   const folders = [
     ...(root === undefined ? [] : [join(root, 'bin', host)]),
@@ -69,7 +70,7 @@ async function findTool(name: string, folders: readonly string[]): Promise<strin
 
 /** What the SDK's `envsetup.sh` sets: where its programs find its libraries and Python modules. */
 export function sdkEnvironment(options: ToolOptions = {}): NodeJS.ProcessEnv {
-  const { env = process.env, host = 'x86_64-linux-clang' } = options;
+  const { env = process.env, host = DEFAULT_HOST } = options;
   const root = sdkRoot(options);
   if (root === undefined) return env;
   const before = (variable: string, folder: string): string =>

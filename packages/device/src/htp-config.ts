@@ -17,24 +17,15 @@ export interface HtpOptions {
   readonly hvxThreads?: number;
   /** How hard the compiler tries, 1 to 3. Default 3. */
   readonly optimization?: number;
-  /** Weights that are in several graphs are stored once. Default: if there is more than one graph. */
-  readonly shareWeights?: boolean;
 }
 
 /** Settings of the NPU's backend, for compiling. */
-export function htpCompileConfig({
-  soc,
-  graphs,
-  vtcm = 8,
-  hvxThreads = 4,
-  optimization = 3,
-  shareWeights = graphs.length > 1,
-}: HtpOptions): object {
+export function htpCompileConfig({ soc, graphs, vtcm = 8, hvxThreads = 4, optimization = 3 }: HtpOptions): object {
   return {
     graphs: [{ graph_names: graphs, vtcm_mb: vtcm, hvx_threads: hvxThreads, O: optimization }],
     devices: [device(soc)],
-    // With one graph it would only make the tool complain.
-    ...(shareWeights ? { context: { weight_sharing_enabled: true } } : {}),
+    // Weights that are in several graphs are stored once; with one graph it would only make the tool complain.
+    ...(graphs.length > 1 ? { context: { weight_sharing_enabled: true } } : {}),
   };
 }
 

@@ -5,8 +5,10 @@ export { type BatteryPower, type BatterySample, batteryPower, parseBattery } fro
 export {
   type BenchmarkResult,
   benchmarkTable,
+  comparisonTable,
   type GraphMeasurement,
   type GraphResult,
+  type GraphRun,
   graphResult,
   type Summary,
   summaryOf,

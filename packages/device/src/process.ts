@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
 import { DeviceError, printable } from './errors.ts';
 
 export interface ProcessOptions {
@@ -9,9 +10,17 @@ export interface ProcessOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface CaptureOptions extends ProcessOptions {
+  /** What the program reads. Default: nothing. */
+  readonly input?: string;
+  /** Called with each line that it prints, as soon as it is whole. */
+  readonly onLine?: (line: string) => void;
+}
+
 export interface Captured {
   /** 0 is success; nothing if a signal ended it. */
   readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -21,9 +30,16 @@ const TAIL_LINES = 20;
 const TAIL_BYTES = 8192;
 
 /** Runs a program and keeps what it says. @throws DeviceError if it cannot be started, or says more than 64 MiB. */
-export function capture(program: string, args: readonly string[], options: ProcessOptions = {}): Promise<Captured> {
+export function capture(
+  program: string,
+  args: readonly string[],
+  { input, onLine, ...options }: CaptureOptions = {},
+): Promise<Captured> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, args, { ...options, stdio: ['pipe', 'pipe', 'pipe'] });
+    child.stdin.on('error', () => {}); // of a program that ends before it has read all: its exit code says why
+    child.stdin.end(input);
+    if (onLine) createInterface(child.stdout).on('line', onLine);
     const parts: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
     let size = 0;
     for (const stream of ['stdout', 'stderr'] as const) {
@@ -36,9 +52,9 @@ export function capture(program: string, args: readonly string[], options: Proce
       });
     }
     child.on('error', (cause: NodeJS.ErrnoException) => reject(notStarted(program, cause)));
-    child.on('close', (code) => {
+    child.on('close', (code, signal) => {
       const text = (stream: 'stdout' | 'stderr') => Buffer.concat(parts[stream]).toString('utf8');
-      resolve({ code, stdout: text('stdout'), stderr: text('stderr') });
+      resolve({ code, signal, stdout: text('stdout'), stderr: text('stderr') });
     });
   });
 }

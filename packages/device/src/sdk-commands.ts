@@ -57,7 +57,10 @@ export interface CompilePlan {
   readonly binaries: readonly ContextBinary[];
 }
 
-export interface CompileOptions extends Omit<HtpOptions, 'soc' | 'graphs' | 'shareWeights'> {
+/** The SDK's name of a computer with Linux on x86-64. */
+export const DEFAULT_HOST = 'x86_64-linux-clang';
+
+export interface CompileOptions extends Omit<HtpOptions, 'soc' | 'graphs'> {
   readonly soc: Soc;
   /** The SDK's folder, as `QNN_SDK_ROOT` has it. */
   readonly sdk: string;
@@ -150,7 +153,7 @@ function qnnCommands({ name, model, overrides, inputList }: GraphFile, options: 
 const gaps = (inputList: string | undefined): string[] =>
   inputList === undefined ? ['--float_fallback'] : ['--input_list', inputList];
 
-const hostOf = ({ host = 'x86_64-linux-clang' }: CompileOptions): string => host;
+const hostOf = ({ host = DEFAULT_HOST }: CompileOptions): string => host;
 const modelLibrary = (name: string, options: CompileOptions): string =>
   `${options.out}/libraries/${hostOf(options)}/lib${name}.so`;
 

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { findSoc } from '../src/index.ts';
@@ -120,6 +120,16 @@ test('with details, the costs of operators come along', async () => {
   expect(args[args.indexOf('--profiling_level') + 1]).toBe('detailed');
 });
 
+test('a graph may be run several times, each with its log and profile', async () => {
+  const { phone, options, sdk } = setUp();
+  const graphs = options.graphs.slice(1);
+  const result = await benchmark(await connectPhone(phone), { ...options, graphs, repeat: 2 });
+  expect(result.graphs[0]).toMatchObject({ inferences: 8, latency: { mean: 5 }, runs: [5, 5] });
+  expect(callsIn(sdk.record).filter(({ program }) => program === 'qnn-net-run')).toHaveLength(2);
+  const logs = readdirSync(options.out).filter((name) => name.endsWith('.log'));
+  expect(logs).toEqual(expect.arrayContaining(['decode-1.log', 'decode-2.log', 'decode-2-profile.log']));
+});
+
 test('another chip, and files that are missing, are told before anything is pushed', async () => {
   const { phone, options, sdk } = setUp({ soc: 'SM8550-AB' });
   const adb = await connectPhone(phone);
@@ -167,6 +177,7 @@ test('options that could not be meant are refused', async () => {
   await refused({ remote: '/' }).toThrow('a folder on the phone');
   await refused({ remote: '/data/a b' }).toThrow('a folder on the phone');
   await refused({ inferences: 0 }).toThrow('got 0');
+  await refused({ repeat: 0 }).toThrow('at least 1 run, got 0');
   await refused({ graphs: [] }).toThrow('got none');
   await refused({ graphs: [{ graph: 'other', tokens: 1, inputs: [] }] }).toThrow(
     "the graph 'other', got prefill, decode",

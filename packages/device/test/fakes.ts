@@ -159,3 +159,65 @@ esac`,
     install: (name, text) => script(join(bin, name), text),
   };
 }
+
+export interface FakePython {
+  /** The program to call. */
+  readonly python: string;
+  readonly record: string;
+  /** Which versions it has from now on. */
+  readonly have: (versions: Readonly<Record<string, string | null>>) => void;
+  /** What its scripts do from now on: `request` and `answer(kind, facts)` are known. */
+  readonly does: (body: string) => void;
+}
+
+/** The versions that this package pins. */
+export const pinnedVersions = (): Record<string, string> =>
+  Object.fromEntries(
+    readFileSync(new URL('../python/requirements.txt', import.meta.url), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('=='))
+      .map((line) => line.split('==')),
+  );
+
+/** A Python whose compiler writes what it is asked for, and whose NPU agrees with the processor in all but the last token. */
+export function fakePython(folder: string): FakePython {
+  const python = join(folder, 'my env/python');
+  const record = join(folder, 'python.calls');
+  const versions = join(folder, 'versions.json');
+  const script = join(folder, 'script.cjs');
+  const have = (found: Readonly<Record<string, string | null>>) => writeFileSync(versions, JSON.stringify(found));
+  const does = (body: string) =>
+    writeFileSync(
+      script,
+      `const fs = require('node:fs');
+const path = require('node:path');
+const request = JSON.parse(fs.readFileSync(0, 'utf8'));
+const answer = (kind, facts) => console.log(JSON.stringify({ kind, ...facts }));
+${body}`,
+    );
+  have(pinnedVersions());
+  does(`if (request.out) {
+  const made = request.graphs.map(({ name, model }, done) => {
+    answer('progress', { graph: name, done, total: request.graphs.length });
+    fs.readFileSync(model);
+    fs.writeFileSync(path.join(request.out, name + '.onnx'), 'context of ' + name);
+    return { name, file: name + '.onnx', nodes: 10, operators: 4, counts: { FullyConnected: 4 }, weights: { 8: 100 }, floats: [], seconds: 1 };
+  });
+  const binary = request.graphs[0].name + '_qnn.bin';
+  fs.writeFileSync(path.join(request.out, binary), 'binary for ' + request.soc.socModel);
+  answer('result', { graphs: made, binary, bytes: 13, peakBytes: 1000 });
+} else {
+  answer('progress', { stage: 'read, npu', done: 0, total: 1 });
+  const losses = request.windows.map((window) => window.slice(1).map(() => 2));
+  const said = { processor: Array(request.tokens).fill(3), npu: [...Array(request.tokens - 1).fill(3), 4], stepDifference: [0.1] };
+  const read = { processor: losses, npu: losses.map((each) => each.map((x, i) => x + (i % 2))), meanDifference: 0.1, largestDifference: 0.5, equalTokens: 0.9 };
+  answer('result', { read: request.windows.length > 0 ? read : null, said: request.prompt.length > 0 ? said : null });
+}`);
+  fakeProgram(
+    python,
+    record,
+    `if (args[0] === '-c') console.log(fs.readFileSync(${JSON.stringify(versions)}, 'utf8'));
+else require(${JSON.stringify(script)});`,
+  );
+  return { python, record, have, does };
+}

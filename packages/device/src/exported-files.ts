@@ -1,0 +1,15 @@
+/** Whether what is to be compiled or run is there. */
+import { stat } from 'node:fs/promises';
+import { DeviceError } from './errors.ts';
+
+/** @throws DeviceError for graphs that are no files. */
+export async function checkExported(models: readonly string[]): Promise<void> {
+  for (const model of models) {
+    const isFile = await stat(model).then(
+      (entry) => entry.isFile(),
+      () => false,
+    );
+    if (!isFile)
+      throw new DeviceError(model, 'an exported graph', 'no such file', 'Export with --target qnn-qdq first.');
+  }
+}
