@@ -15,6 +15,7 @@ import {
   layerShapes,
   logits,
   type Part,
+  PREFIX_TENSORS,
   type QuantizedModel,
   siteName,
   specsOf,
@@ -36,6 +37,9 @@ import {
   weightStorage,
 } from './storage.ts';
 
+/** Where a slice ends that takes all that is left, whatever its length. */
+export const TO_THE_END: number = 2 ** 31 - 1;
+
 export interface AssemblyOptions {
   readonly tokens: number;
   /** Attend in blocks of so many queries; 0: all at once. */
@@ -53,6 +57,11 @@ export interface AssemblyOptions {
    * `[kvHeads, past, headDim]`, and what it gives as present is of the text alone. Default 0: the text follows the prefix.
    */
   readonly past?: number;
+  /**
+   * Whether the caches that come in and go out hold the prefix too. Default true. Else its keys and values are constants of the graph,
+   * `past` counts what is behind them, and what a layer gives as present is past and text together.
+   */
+  readonly cachedPrefix?: boolean;
 }
 
 /** What one trace gives: a graph whose encodings and weights are names without values, and the sites they belong to. */
@@ -100,23 +109,26 @@ function watchCache(tap: Tap): { tap: Tap; cache: Record<string, tf.Tensor> } {
   return { tap: { ...tap, activation }, cache };
 }
 
-/** What a cache got behind so many entries. */
-const behind = (past: number, cache: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> =>
-  Object.fromEntries(Object.entries(cache).map(([part, x]) => [part, tf.slice(x, [0, past, 0])]));
+/** What a cache has behind so many entries. */
+const behind = (entries: number, cache: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> =>
+  Object.fromEntries(Object.entries(cache).map(([part, x]) => [part, tf.slice(x, [0, entries, 0])]));
+
+/** A cache behind the prefix of a layer, if it has one. */
+const joined = (prefix: tf.Tensor | undefined, cache: tf.Tensor): tf.Tensor =>
+  prefix ? tf.concat([prefix, cache], 1) : cache;
 
 /**
  * The length of the text that a graph takes.
  *
  * @throws ExportError for one that the model does not have.
  */
-export function checkedTokens({ maxPositions }: Pick<DecoderConfig, 'maxPositions'>, tokens: number): number {
+export function checkedTokens(
+  { maxPositions }: Pick<DecoderConfig, 'maxPositions'>,
+  tokens: number,
+  option = 'tokens',
+): number {
   if (Number.isInteger(tokens) && tokens >= 1 && tokens <= maxPositions) return tokens;
-  throw new ExportError(
-    'tokens',
-    `a length from 1 to ${maxPositions}`,
-    `${tokens}`,
-    'The model has no other positions.',
-  );
+  throw new ExportError(option, `a length from 1 to ${maxPositions}`, `${tokens}`, 'The model has no other positions.');
 }
 
 /** Puts a decoder together: `embed`, every `block`, `head`, in this order; then `graph` has it all. */
@@ -153,17 +165,21 @@ export class DecoderAssembly {
     const { config, weights } = this.#model;
     const prefix = `model.layers.${layer}`;
     const shapes = layerShapes(weights, layer);
-    const { tokens, queryChunk, caches, past = 0 } = this.#options;
+    const { tokens, queryChunk, caches, past = 0, cachedPrefix = true } = this.#options;
+    const apart = cachedPrefix ? [] : PREFIX_TENSORS;
+    const old = cachedPrefix ? past : config.prefix.length; // entries that a layer does not give again
     const pastShape = [config.kvHeads, past, config.headDim];
     const template = this.#template(layer, Object.keys(shapes).join(), (given) =>
       trace(
         (inputs: Readonly<Record<string, tf.Tensor>>) => {
           const { tap, cache } = watchCache(given);
+          const [prefixKeys, prefixValues] = apart.map((name) => inputs[name]);
           const { x, cos, sin, mask, [PAST.keys]: keys, [PAST.values]: values } = inputs as Record<string, tf.Tensor>;
           const context = { cos, sin, mask } as BlockContext;
-          const before = keys && values && { past: { keys, values } };
+          const before = keys &&
+            values && { past: { keys: joined(prefixKeys, keys), values: joined(prefixValues, values) } };
           const y = block(x as tf.Tensor, inputs, context, config, { tap, queryChunk, ...before }).x;
-          return { y, ...(caches && (past > 0 ? behind(past, cache) : cache)) };
+          return { y, ...(caches && (past > 0 ? behind(old, cache) : cache)) };
         },
         {
           x: [tokens, config.hidden],
@@ -197,9 +213,18 @@ export class DecoderAssembly {
   }
 
   #contextValues(layer: number): ReturnType<typeof contextValues> {
-    const { tokens, past = 0 } = this.#options;
+    const { tokens, past = 0, cachedPrefix = true } = this.#options;
     const { config } = this.#model;
-    return contextValues(config, tokens, Math.max(past - config.prefix.length, 0), layer);
+    const behindPrefix = cachedPrefix ? Math.max(past - config.prefix.length, 0) : past;
+    return contextValues(config, tokens, behindPrefix, layer);
+  }
+
+  /** The rows of x from the one that a list of one number names; counted from the end below zero. */
+  rowsFrom(x: string, start: string): string {
+    const shape = [this.#options.tokens, this.#model.config.hidden];
+    const end = this.#assembly.constant('model.rows_end', 'int64', [1], [TO_THE_END]);
+    const axis = this.#assembly.constant('model.rows_axis', 'int64', [1], [0]);
+    return this.#assembly.node('Slice', [x, start, end, axis], { name: 'model.rows', type: 'float32', shape });
   }
 
   head(x: string, type: 'float16' | 'float32'): void {

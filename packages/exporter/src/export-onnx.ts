@@ -1,10 +1,10 @@
 /**
  * The deploy reading: the decoder that was trained and evaluated, as one graph of integers, tokens in and logits out.
  */
-import { headName, type QuantizedModel, type Weights } from '@mobilequant/core';
+import { headName, type QuantizedModel } from '@mobilequant/core';
 import type { Graph, ValueInfo } from '@mobilequant/graph';
 import { checkedTokens, DecoderAssembly } from './decoder-assembly.ts';
-import { isFloat16 } from './float16.ts';
+import { floatType } from './float16.ts';
 import { standardOperators } from './standard-operators.ts';
 
 export interface OnnxOptions {
@@ -45,6 +45,3 @@ export async function exportOnnx(model: QuantizedModel, options: OnnxOptions = {
     assembly.graph(inputs, [{ name: 'logits', type: 'float32', shape: [tokens, config.vocab] }]),
   );
 }
-
-const floatType = async (weights: Weights, name: string): Promise<'float16' | 'float32'> =>
-  (await isFloat16(weights, name)) ? 'float16' : 'float32';

@@ -1,5 +1,6 @@
 /** Lays a quantized model out for a device. Writing files is in `./node`. */
 
+export { cachedModel, isCached } from './cached-model.ts';
 export { type DeployTapOptions, deployTap, type TappedSite } from './deploy-tap.ts';
 export { EncodingsError } from './encodings/encodings-error.ts';
 export {
@@ -20,6 +21,7 @@ export {
 } from './encodings/tensor-encoding.ts';
 export { defaultFacts, type TensorFacts, tensorFacts } from './encodings/tensor-facts.ts';
 export { ExportError } from './errors.ts';
+export { type CachedOnnxOptions, exportCachedOnnx } from './export-cached-onnx.ts';
 export { type EncodedGraphs, encodedGraphs } from './export-encodings.ts';
 export { exportOnnx, type OnnxOptions } from './export-onnx.ts';
 export {
@@ -41,7 +43,10 @@ export {
 } from './export-target.ts';
 export { type IntegerKernels, integerForm, integerKernels } from './integer-kernels.ts';
 export { type IntegerModelOptions, integerModel } from './integer-model.ts';
+export { checkEncodings, type LintOptions, lintGraph, lintRules } from './lint/lint-graph.ts';
+export type { Finding, LintDevice, LintRule, Severity } from './lint/lint-rule.ts';
 export { type QnnPair, qnnModel } from './qnn-model.ts';
+export { runtimeForm } from './runtime-form.ts';
 export { fuseTransposes, standardOperators } from './standard-operators.ts';
 export { type FloatForm, stripQuantizers } from './strip-quantizers.ts';
 export { unpackInt4 } from './unpack-int4.ts';

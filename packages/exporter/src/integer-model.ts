@@ -59,7 +59,7 @@ export async function integerModel(
 }
 
 /** ONNX Runtime's own way with QuantizeLinear and DequantizeLinear. */
-const FUSED: RuntimeOptions = { optimization: 'all', fuseQuantization: true };
+export const FUSED: RuntimeOptions = { optimization: 'all', fuseQuantization: true };
 
 /** `-log softmax(logits)[target]` */
 function surprise(logits: Float32Array, target: number): number {
