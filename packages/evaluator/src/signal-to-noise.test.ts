@@ -13,6 +13,7 @@ function adder(step: number): Decoder {
     embed: async (tokens) => Float32Array.from(tokens),
     block: async (_, x) => x.map((value) => value + step),
     hidden: unused,
+    hiddenOfTree: unused,
     logits: unused,
     negativeLogLikelihood: unused,
     release: async () => {},
