@@ -16,6 +16,7 @@ export {
 export { DeviceError } from './errors.ts';
 // What is compiled, and how
 export { type HtpOptions, htpCompileConfig, htpRunConfig, toolConfig } from './htp-config.ts';
+export { planScript, SDK_VARIABLE } from './plan-script.ts';
 export { acceleratorTimes, executionTimes, type OperatorCost, type Profile, parseProfile } from './profile.ts';
 export {
   type CompileOptions,

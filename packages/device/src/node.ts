@@ -11,6 +11,7 @@ export {
 } from './compile-context.ts';
 export { CHAINS, type Chain, COMPILED_FILE, type Compiled, readCompiled, writeCompiled } from './compiled-file.ts';
 export { type EmulateOptions, type Emulation, type EmulationProgress, emulate } from './emulate.ts';
+export { checkExported } from './exported-files.ts';
 export { findTools, sdkEnvironment, sdkRoot, type ToolOptions } from './find-tools.ts';
 export type { ProcessOptions } from './process.ts';
 export { checkPython, type PythonOptions } from './python.ts';

@@ -3,6 +3,10 @@
 import { type Command, StoppedError, type Surroundings } from './command.ts';
 import { all } from './commands/all.ts';
 import { convert } from './commands/convert.ts';
+import { deviceBenchmark } from './commands/device-benchmark.ts';
+import { deviceCompile } from './commands/device-compile.ts';
+import { deviceEmulate } from './commands/device-emulate.ts';
+import { deviceList } from './commands/device-list.ts';
 import { encodings } from './commands/encodings.ts';
 import { evaluate } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
@@ -11,7 +15,19 @@ import { quantize } from './commands/quantize.ts';
 import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
 import { toolVersion } from './version.ts';
 
-const COMMANDS: readonly Command[] = [quantize, evaluate, exportCommand, convert, all, encodings, generateCommand];
+const COMMANDS: readonly Command[] = [
+  quantize,
+  evaluate,
+  exportCommand,
+  convert,
+  all,
+  encodings,
+  generateCommand,
+  deviceCompile,
+  deviceEmulate,
+  deviceBenchmark,
+  deviceList,
+];
 
 const COMMON: Options = { help: flag('show this'), verbose: flag('show where an error comes from') };
 
@@ -29,7 +45,7 @@ const STOPS = ['StoppedError', 'InterruptedError', 'AbortError'];
 export async function runCommandLine(args: readonly string[], surroundings: Surroundings): Promise<number> {
   const { print, report } = surroundings;
   try {
-    const [name, ...rest] = args;
+    const [name] = args;
     if (name === undefined) throw new UsageError(`expected a command.\n\n${overview()}`);
     if (name === '--help' || name === '-h' || name === 'help') {
       print(overview());
@@ -39,8 +55,12 @@ export async function runCommandLine(args: readonly string[], surroundings: Surr
       print(toolVersion());
       return OK;
     }
-    const command = COMMANDS.find((candidate) => candidate.name === name);
-    if (!command) throw new UsageError(`expected a command: ${COMMANDS.map((c) => c.name).join(', ')}, got '${name}'.`);
+    const group = COMMANDS.filter((candidate) => candidate.name.startsWith(`${name} `));
+    if (group.length > 0 && (args[1] === '--help' || args[1] === '-h')) {
+      print(list(group));
+      return OK;
+    }
+    const { command, rest } = commandIn(args);
     if (rest.includes('--help') || rest.includes('-h')) {
       print(help(command));
       return OK;
@@ -56,12 +76,27 @@ export async function runCommandLine(args: readonly string[], surroundings: Surr
   }
 }
 
+/** The command that the first words name: one, or that of a group and its own. */
+function commandIn(args: readonly string[]): { readonly command: Command; readonly rest: readonly string[] } {
+  for (const words of [1, 2]) {
+    const command = COMMANDS.find(({ name }) => name === args.slice(0, words).join(' '));
+    if (command) return { command, rest: args.slice(words) };
+  }
+  const [first = '', second] = args;
+  const group = COMMANDS.filter(({ name }) => name.startsWith(`${first} `));
+  const known = (group.length > 0 ? group : COMMANDS).map(({ name }) => name).join(', ');
+  const given = group.length > 0 && second !== undefined ? `${first} ${second}` : first;
+  throw new UsageError(`expected a command: ${known}, got '${given}'.`);
+}
+
 const usage = ({ name, positionals }: Command): string => ['mobilequant', name, ...positionals, '[options]'].join(' ');
 
 function overview(): string {
-  const lines = COMMANDS.map((command) => `  ${usage(command).padEnd(44)}${command.summary}`);
-  return `Integer-only quantization of small language models.\n\n${lines.join('\n')}\n\nmobilequant COMMAND --help says more.`;
+  return `Integer-only quantization of small language models.\n\n${list(COMMANDS)}\n\nmobilequant COMMAND --help says more.`;
 }
+
+const list = (commands: readonly Command[]): string =>
+  commands.map((command) => `  ${usage(command).padEnd(48)}${command.summary}`).join('\n');
 
 function help(command: Command): string {
   const parts = [

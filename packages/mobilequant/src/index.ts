@@ -13,6 +13,7 @@ export {
   type MethodResult,
 } from './compare-methods.ts';
 export { type Converted, type ConvertOptions, convertDirectory } from './convert-directory.ts';
+export { type ExportContextOptions, exportContext, qnnContextTarget } from './export-context.ts';
 export { type ExportDirectoryOptions, exportDirectory } from './export-directory.ts';
 // Measure and export
 export {

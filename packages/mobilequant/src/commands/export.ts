@@ -1,11 +1,15 @@
 /** `mobilequant export`: a quantized directory in, what a device runs out. */
+import { findSoc } from '@mobilequant/device';
 import { onnxTarget, qnnQdqTarget } from '@mobilequant/exporter';
 import { type Command, command, pathFrom } from '../command.ts';
+import { describeContext } from '../describe-context.ts';
+import { exportContext, qnnContextTarget } from '../export-context.ts';
 import { exportDirectory } from '../export-directory.ts';
-import { choice, flag, integer, text, UsageError } from '../options.ts';
+import { choice, flag, integer, text, texts, UsageError } from '../options.ts';
 import { size } from '../progress.ts';
+import { pythonOption } from './device-options.ts';
 
-const TARGETS = [onnxTarget, qnnQdqTarget];
+const TARGETS = [onnxTarget, qnnQdqTarget, qnnContextTarget];
 
 export const exportCommand: Command = command({
   name: 'export',
@@ -30,18 +34,45 @@ export const exportCommand: Command = command({
       2,
       undefined,
     ),
+    soc: texts('CHIP…', 'qnn-context: chips to compile for, each into a directory of its name (SM8650, …)'),
+    python: pythonOption,
     json: flag('print the result as one JSON object'),
   },
   notes: TARGETS.map(({ name, description }) => `${name}: ${description}.`).join('\n'),
-  async run({ target: name, out, tokens, context, json }, [from], surroundings) {
+  async run({ target: name, out, tokens, context, soc, python, json }, [from], surroundings) {
     const target = TARGETS.find((candidate) => candidate.name === name) ?? onnxTarget;
-    if (context !== undefined && target !== qnnQdqTarget)
-      throw new UsageError(`--context: expected the target ${qnnQdqTarget.name}, got '${target.name}'.`);
+    if (context !== undefined && target === onnxTarget)
+      throw new UsageError(`--context: expected the target ${qnnQdqTarget.name} or ${qnnContextTarget.name}, got '${target.name}'.`);
+    if (target !== qnnContextTarget && (soc.length > 0 || python !== undefined))
+      throw new UsageError(`--soc, --python: expected the target ${qnnContextTarget.name}, got '${target.name}'.`);
+    if (target === qnnContextTarget && soc.length === 0)
+      throw new UsageError(`--soc: expected CHIP for the target ${target.name}, got nothing. It must be given.`);
     const directory = pathFrom(surroundings, out);
+    const sizes = { ...(tokens !== undefined && { tokens }), ...(context !== undefined && { context }) };
+    if (target === qnnContextTarget) {
+      const { files, compiled } = await exportContext(pathFrom(surroundings, from as string), directory, {
+        socs: soc.map(findSoc),
+        ...sizes,
+        ...(python !== undefined && { python }),
+        signal: surroundings.signal,
+        onGraph: ({ name: chip }, graph) => surroundings.status(`compile ${graph} for ${chip}`),
+      });
+      const chips = [...compiled].map(([chip, made]) => `${chip}:\n${describeContext(made)}`);
+      surroundings.print(
+        json
+          ? JSON.stringify({
+              directory,
+              target: name,
+              files: Object.fromEntries(files),
+              compiled: Object.fromEntries(compiled),
+            })
+          : [`${directory}: ${name}`, ...chips].join('\n'),
+      );
+      return;
+    }
     const files = await exportDirectory(pathFrom(surroundings, from as string), directory, {
       target,
-      ...(tokens !== undefined && { tokens }),
-      ...(context !== undefined && { context }),
+      ...sizes,
     });
     const bytes = [...files.values()].reduce((sum, b) => sum + b, 0);
     surroundings.print(
