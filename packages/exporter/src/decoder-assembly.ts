@@ -26,6 +26,7 @@ import type { Encoding, Encodings } from '@mobilequant/quantizer';
 import { trace } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { Assembly, nameOutputs } from './assembly.ts';
+import { bytesOf } from './bytes-of.ts';
 import { deployTap, type TappedSite } from './deploy-tap.ts';
 import { ExportError } from './errors.ts';
 import {
@@ -259,14 +260,14 @@ export class DecoderAssembly {
     if (this.#assembly.has(name)) return name;
     return this.#assembly.constant(name, type, weights.shape(name), async () => {
       const values = await weights.read(name);
-      return bytes(type === 'float16' ? float32ToFloat16Bits(values) : values);
+      return bytesOf(type === 'float16' ? float32ToFloat16Bits(values) : values);
     });
   }
 
   /** A float tensor that a layer takes as it is: a norm's weight, a bias. */
   #vector(name: string): void {
     const { weights } = this.#model;
-    this.#assembly.constant(name, 'float32', weights.shape(name), async () => bytes(await weights.read(name)));
+    this.#assembly.constant(name, 'float32', weights.shape(name), async () => bytesOf(await weights.read(name)));
   }
 
   #float(value: string, name: string, type: 'float16' | 'float32', shape: readonly number[]): string {
@@ -319,13 +320,10 @@ export class DecoderAssembly {
     if (!weight) return;
     const source = full === 'lm_head.weight' ? headName(weights) : full;
     constant(`${full}_quantized`, type, shape, async () =>
-      bytes(storedWeight(full, await weights.read(source), encoding)),
+      bytesOf(storedWeight(full, await weights.read(source), encoding)),
     );
   }
 }
-
-const bytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** The encodings of a part by their names in it. */
 function partEncodings(encodings: Encodings, part: Part): Map<string, Encoding> {

@@ -4,6 +4,7 @@
 import { isSliding, type QuantizedModel, ropeTables } from '@mobilequant/core';
 import { elementCode, type Graph, type Initializer, initializer, type Node, type ValueInfo } from '@mobilequant/graph';
 import { quantize } from '@mobilequant/quantizer';
+import { bytesOf } from './bytes-of.ts';
 import type { ContextNames } from './decoder-assembly.ts';
 import { encodingOfGrid, type Grid, integerType } from './device-grid.ts';
 
@@ -108,7 +109,7 @@ export function inputsGraph(
     name: 'embeddings',
     type: integerType(grid),
     shape: [config.vocab, config.hidden],
-    data: async () => bytes(quantize(await weights.read('model.embed_tokens.weight'), encodingOfGrid(grid))),
+    data: async () => bytesOf(quantize(await weights.read('model.embed_tokens.weight'), encodingOfGrid(grid))),
   });
   drawing.node('Gather', [embeddings, 'input_ids'], HIDDEN);
 
@@ -196,6 +197,3 @@ function drawMask(
   );
   drawing.node('Reshape', [rows, shape], mask);
 }
-
-const bytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);

@@ -28,6 +28,7 @@ import {
   valuesOf,
 } from '@mobilequant/graph';
 import { fakeQuantize, quantize, type Range } from '@mobilequant/quantizer';
+import { bytesOf } from './bytes-of.ts';
 import { encodingOfGrid, type Grid, gridOfRange, integerType, rangeOfGrid, sameGrid, widened } from './device-grid.ts';
 import { ExportError } from './errors.ts';
 
@@ -416,7 +417,7 @@ function write(
     const data = async () => {
       const float = typedArrayOf('float32', await dataOf(whole)) as Float32Array;
       const before = path.slice(0, -1).reduce((x, step) => fakeQuantize(x, encodingOfGrid(step)), float);
-      return bytes(quantize(before, encodingOfGrid(grid)));
+      return bytesOf(quantize(before, encodingOfGrid(grid)));
     };
     constant({ name: own.integers, type: integerType(grid), shape: whole.shape, data });
     return hold(whole.name, own);
@@ -483,7 +484,9 @@ function write(
     const zero = constant(initializer(`${name}_zero_point`, 'int32', weightScale.shape, new Int32Array(scales.length)));
     const data = async () => {
       const values = typedArrayOf('float32', await dataOf(own)) as Float32Array;
-      return bytes(Int32Array.from(values, (b, i) => Math.round(b / (scales[scales.length === 1 ? 0 : i] as number))));
+      return bytesOf(
+        Int32Array.from(values, (b, i) => Math.round(b / (scales[scales.length === 1 ? 0 : i] as number))),
+      );
     };
     constant({ name: integers, type: 'int32', shape: own.shape, data });
     return node(
@@ -518,6 +521,3 @@ function named(graph: Graph, names: ReadonlyMap<string, string>): Graph {
     values: new Map([...graph.values].map(([name, type]) => [rename(name), type])),
   };
 }
-
-const bytes = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);

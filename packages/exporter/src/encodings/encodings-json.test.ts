@@ -1,19 +1,9 @@
+import { mulberry32 } from '@mobilequant/core';
 import { expect, test } from 'vitest';
 import { ENCODINGS_VERSIONS, type EncodingsVersion, encodingsJson } from './encodings-json.ts';
 import { parseEncodings } from './parse-encodings.ts';
 import type { EncodingsFile, IntegerEncoding, TensorEncoding, TensorGranularity } from './tensor-encoding.ts';
 import type { TensorFacts } from './tensor-facts.ts';
-
-/** Uniform numbers in [0, 1) from a seed (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const from = <T>(next: () => number, choices: readonly T[]): T => choices[Math.floor(next() * choices.length)] as T;
 
@@ -71,7 +61,7 @@ function randomGranularity(kind: TensorGranularity['kind'], bits: number, next: 
 }
 
 function randomFile(seed: number, version?: EncodingsVersion): EncodingsFile {
-  const next = random(seed);
+  const next = mulberry32(seed);
   const group = (prefix: string): Map<string, TensorEncoding> =>
     new Map(
       Array.from({ length: 12 }, (_, i) => randomEncoding(`${prefix}/${String(i).padStart(2, '0')}`, next))
