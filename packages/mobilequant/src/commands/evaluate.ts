@@ -14,7 +14,7 @@ import {
 import { NonFiniteError } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
 import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { FORMS, floatModel, openForm, readFloatForm } from '../forms.ts';
+import { FORMS, type Form, type FormOptions, floatModel, openForm, readFloatForm } from '../forms.ts';
 import { choice, flag, integer, text, UsageError } from '../options.ts';
 import { duration, progressTo } from '../progress.ts';
 import { isQuantized, readQuantized, roundsWeights } from '../quantized-directory.ts';
@@ -78,12 +78,8 @@ export const evaluate: Command = command({
 
     const model = await openForm(runtime, directory, form, { tokens, fused });
     // What is asked for beside is looked for now, not after minutes of measuring.
-    const other =
-      reference !== undefined
-        ? await referenceModel(runtime, directory, await openModel(reference, surroundings))
-        : compare === 'none' || compare === 'reference'
-          ? undefined
-          : await openForm(runtime, directory, compare, { tokens, fused });
+    const original = reference === undefined ? undefined : await openModel(reference, surroundings);
+    const other = await comparedModel(runtime, directory, original ?? values.compare, { tokens, fused });
     if (compare === 'float' && form !== 'float' && isQuantized(directory) && (await roundsWeights(directory)))
       report('The float form has the weights of this directory, which were rounded; compare with --reference MODEL.');
     if (layers || sites || divergence !== 'none') await readQuantized(directory);
@@ -140,6 +136,19 @@ export const evaluate: Command = command({
     if (divergences) print(describeDivergences(divergences));
   },
 });
+
+/** What a model is compared with: the float model that it was made of, another form of it, or nothing. */
+async function comparedModel(
+  runtime: Runtime,
+  directory: string,
+  what: Model | Form | 'none',
+  options: FormOptions,
+): Promise<LanguageModel | undefined> {
+  if (what === 'none') return undefined;
+  return typeof what === 'string'
+    ? openForm(runtime, directory, what, options)
+    : referenceModel(runtime, directory, what);
+}
 
 /** The float model behind the prefix of a quantized one. */
 async function referenceModel(runtime: Runtime, directory: string, { config, weights }: Model): Promise<LanguageModel> {
