@@ -19,6 +19,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   '@mobilequant/exporter': ['@mobilequant/core', '@mobilequant/graph', '@mobilequant/quantizer', '@mobilequant/tracer'],
   '@mobilequant/evaluator': ['@mobilequant/core', '@mobilequant/tracer'],
   '@mobilequant/device': [],
+  '@mobilequant/report': [],
 };
 
 /** Heavy or platform-bound modules, and the sources that may import them; tests may too. */

@@ -1,0 +1,32 @@
+/** The largest values: which channel, which token, how far above the others. */
+import { dataTable } from './data-table.ts';
+import { html, type Markup } from './markup.ts';
+import { fixed, shortNumber } from './numbers.ts';
+import type { Outlier, Peak } from './report-data.ts';
+import type { Section } from './section.ts';
+
+export function outliers(found: readonly Outlier[]): Section {
+  const content = html`<p>Where single channels or tokens stand out in the original model: largest magnitude, and how many times that of the median channel or token it is.</p>
+${dataTable({
+  id: 'outliers-table',
+  caption: 'Outliers, those that stand out most first.',
+  corner: 'Site',
+  columns: ['Magnitude', 'Channel', '× median', 'Token', '× median'],
+  words: [3],
+  rows: found.map(({ site, channel, token }) => ({
+    name: site,
+    cells: [shortNumber(channel.largest), String(channel.index), times(channel), textOf(token), times(token)],
+  })),
+})}`;
+  return { id: 'outliers', title: 'Outliers', content };
+}
+
+const times = ({ largest, median }: Peak): string =>
+  median > 0 ? fixed(largest / median, largest / median < 10 ? 1 : 0) : '∞';
+
+/** A token between those beside it. */
+const textOf = ({ before, text, after, index }: Outlier['token']): Markup =>
+  html`<q><span>${before}</span><mark>${visible(text)}</mark><span>${after}</span></q> <small>at ${index}</small>`;
+
+/** A token of blanks has to be seen. */
+const visible = (text: string): string => text.replaceAll('\n', '↵').replaceAll('\t', '⇥').replaceAll(' ', '␣');
