@@ -20,6 +20,7 @@ export { alignedTable, formatNumber, markdownTable, type Table } from './table.t
 // Tasks
 export { type Block, type BlockOptions, blocksOf, type LoadedTask } from './tasks/blocks.ts';
 export { selectTasks, taskNames } from './tasks/built-in-tasks.ts';
+export { type CompletionsOptions, completionsScorer, type PostJson } from './tasks/completions-scorer.ts';
 export type { Request, TextCoder } from './tasks/encode-pair.ts';
 export { evaluateBlock, type ItemRecord } from './tasks/evaluate-block.ts';
 export type { ItemValue, MetricName, MetricResult } from './tasks/metrics.ts';

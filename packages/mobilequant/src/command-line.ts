@@ -11,6 +11,7 @@ import { encodings } from './commands/encodings.ts';
 import { evaluate } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
 import { generateCommand } from './commands/generate.ts';
+import { merge } from './commands/merge.ts';
 import { quantize } from './commands/quantize.ts';
 import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
 import { toolVersion } from './version.ts';
@@ -18,6 +19,7 @@ import { toolVersion } from './version.ts';
 const COMMANDS: readonly Command[] = [
   quantize,
   evaluate,
+  merge,
   exportCommand,
   convert,
   all,

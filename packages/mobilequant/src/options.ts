@@ -142,12 +142,13 @@ export function readArguments<O extends Options>(
       else others.push(token.value);
     } else last = undefined;
   }
-  if (others.length > positionals.length)
+  const more = positionals.at(-1)?.endsWith('…') === true; // as many as there are
+  if (others.length > positionals.length && !more)
     fail(`expected ${positionals.join(' ') || 'options only'}, got '${others[positionals.length]}' too.`);
   if (others.length < positionals.length)
     fail(`expected ${positionals[others.length]} before the options, got nothing.`);
   others.forEach((text, i) => {
-    notEmpty(text, positionals[i] as string, 'before the options');
+    notEmpty(text, positionals[i] ?? 'FILE', 'before the options');
   });
   const values = Object.entries(options).map(([name, option]) => [
     name,

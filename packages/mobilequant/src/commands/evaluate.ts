@@ -22,10 +22,13 @@ import type { Model } from '../read-model.ts';
 import { allTokens, readTokens } from '../samples.ts';
 import { openModel } from './calibration-options.ts';
 import { describeDivergences, siteDivergences } from './site-divergences.ts';
+import { measureTasks, taskOptions } from './task-measurements.ts';
+
+const TOKENS = 512;
 
 const options = {
-  data: text('FILE', 'text (.txt, .raw, .md, .jsonl) or ids (FILE.safetensors:NAME)'),
-  tokens: integer('T', 'tokens of a window', 2, 512),
+  data: text('FILE', 'text (.txt, .raw, .md, .jsonl) or ids (FILE.safetensors:NAME)', undefined),
+  tokens: integer('T', `tokens of a window (default ${TOKENS}), or of the longest text of a task (2048)`, 2, undefined),
   windows: integer('N', 'windows (default: all of the text)', 1, undefined),
   form: choice(FORMS, 'which form of the model', 'simulated'),
   compare: choice(['none', ...FORMS], 'with another form on the same text: perplexity, agreement, divergence', 'none'),
@@ -33,28 +36,55 @@ const options = {
   layers: flag('signal to noise of each layer, simulated against float'),
   sites: flag('signal to noise of each quantized site'),
   divergence: choice(['none', 'kinds', 'sites'], 'of the logits, by each kind of site alone, or each site', 'none'),
+  ...taskOptions,
   fused: flag('integer: let ONNX Runtime fuse the file its own way, as other programs do'),
   ...runtimeOptions,
 };
 
-const notes = `N windows of T consecutive tokens, not overlapping, from the start of the text; the first token of each is not scored.
+const notes = `With --data: N windows of T consecutive tokens, not overlapping, from the start of the text; the first token of each is not scored.
 Word perplexity is that of the whitespace-separated words of the scored text. Signal to noise is that of the first 4 windows.
 Divergence is that of the first 2 windows; of single sites, which takes minutes, of the first.
 A form's perplexity over another's is given with its standard error, over windows and paired.
 Presets round the weights of DIR and tune: its float form is a model with these weights, no longer the one that it was made of (--reference).
+With --tasks: the items of lm-evaluation-harness's tasks, counted as it counts them (docs/evaluation.md).
 DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model (float), or what export wrote (integer).`;
+
+/** Options that are about the windows of a text. */
+const OF_WINDOWS = ['data', 'windows', 'reference', 'compare', 'layers', 'sites', 'divergence'] as const;
+
+const NOT_GIVEN: readonly unknown[] = [undefined, false, 'none'];
 
 const NOISE_WINDOWS = 4; // enough to tell layers and sites apart
 const WORST_SITES = 12; // shown to people; with --json all
 
 export const evaluate: Command = command({
   name: 'evaluate',
-  summary: 'measure the perplexity of a model',
+  summary: 'measure a model: its perplexity, or tasks',
   positionals: ['DIR'],
   options,
   notes,
   async run(values, [name], surroundings) {
-    const { data, tokens, windows, form, reference, layers, sites, divergence, fused, json, ...others } = values;
+    if (values.tasks !== undefined) {
+      const other = OF_WINDOWS.find((option) => !NOT_GIVEN.includes(values[option]));
+      if (other) throw new UsageError(`--${other}: expected no --tasks beside it, got ${values.tasks}.`);
+      return measureTasks(values, name as string, surroundings);
+    }
+    const {
+      data,
+      tokens = TOKENS,
+      windows,
+      form,
+      reference,
+      layers,
+      sites,
+      divergence,
+      fused,
+      json,
+      ...others
+    } = values;
+    if (data === undefined) throw new UsageError('--data: expected FILE, got nothing. It must be given, or --tasks.');
+    const task = Object.keys(taskOptions).find((option) => values[option as keyof typeof taskOptions] !== undefined);
+    if (task) throw new UsageError(`--${task}: expected --tasks beside it, got none.`);
     const compare = reference === undefined ? values.compare : 'reference';
     if (reference !== undefined && values.compare !== 'none')
       throw new UsageError(`--reference: expected no --compare beside it, got ${values.compare}.`);
