@@ -9,7 +9,14 @@ import { exportOnnx, type OnnxOptions } from './export-onnx.ts';
 import { exportQnnDecode, exportQnnPrefill, type QnnGraphs } from './export-qnn.ts';
 
 /** A file's content: a graph (written as ONNX, large weights beside it), text, or bytes. */
-export type ExportFile = Graph | string | Uint8Array;
+export type ExportFile = Graph | NamedGraph | string | Uint8Array;
+
+/** A graph whose large weights lie in a file of another name than `<the graph's>.data`. */
+export interface NamedGraph {
+  readonly graph: Graph;
+  /** What that file's name has behind the graph's. */
+  readonly dataSuffix: string;
+}
 
 /** Path in the exported directory, with `/` → content. */
 export type ExportFiles = ReadonlyMap<string, ExportFile>;

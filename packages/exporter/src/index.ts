@@ -35,18 +35,26 @@ export {
   type ExportFile,
   type ExportFiles,
   type ExportTarget,
+  type NamedGraph,
   onnxTarget,
   type QnnEncodingsOptions,
   type QnnOptions,
   qnnEncodingsTarget,
   qnnQdqTarget,
 } from './export-target.ts';
+export { htpArithmetic } from './htp/htp-arithmetic.ts';
 export { type IntegerKernels, integerForm, integerKernels } from './integer-kernels.ts';
 export { type IntegerModelOptions, integerModel } from './integer-model.ts';
 export { checkEncodings, type LintOptions, lintGraph, lintRules } from './lint/lint-graph.ts';
 export type { Finding, LintDevice, LintRule, Severity } from './lint/lint-rule.ts';
 export { type QnnPair, qnnModel } from './qnn-model.ts';
 export { runtimeForm } from './runtime-form.ts';
+export {
+  type CheckpointSettings,
+  genaiTarget,
+  type RuntimeTargetOptions,
+  transformersJsTarget,
+} from './runtime-targets.ts';
 export { fuseTransposes, standardOperators } from './standard-operators.ts';
 export { type FloatForm, stripQuantizers } from './strip-quantizers.ts';
 export { unpackInt4 } from './unpack-int4.ts';

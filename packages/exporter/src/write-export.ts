@@ -11,7 +11,7 @@ import type { ExportFiles } from './export-target.ts';
 /**
  * Writes files into a directory, which is made if it is not there. Everything is written under a temporary name beside it
  * first: an interrupted export leaves what was there. In the end the files are renamed one after another, external data first. Weights that
- * several graphs of a folder have are written once.
+ * several graphs of a folder have are written once. Weights and encodings of a graph that is replaced go with it; other files stay.
  *
  * @returns bytes of each file that was written, external data included.
  * @throws ExportError for a path that leads out of the directory.
@@ -32,7 +32,8 @@ export async function writeExport(directory: string, files: ExportFiles): Promis
       } else {
         const own = shared.get(dirname(to)) ?? new Map();
         shared.set(dirname(to), own);
-        written.set(path, (await writeModel(content, to, { externalData: true, shared: own })).bytes);
+        const { graph, ...name } = 'graph' in content ? content : { graph: content };
+        written.set(path, (await writeModel(graph, to, { externalData: true, shared: own, ...name })).bytes);
       }
     }
     await moveInto(temporary, target);
@@ -49,10 +50,25 @@ async function moveInto(from: string, to: string): Promise<void> {
   const paths = entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(from.length + 1));
-  const isData = (path: string) => path.endsWith('.data');
+  const isData = (path: string) => /[._]data$/.test(path);
   for (const path of [...paths.filter(isData), ...paths.filter((path) => !isData(path))]) {
     await mkdir(dirname(join(to, path)), { recursive: true });
     await rename(join(from, path), join(to, path));
+  }
+  await removeLeftOvers(to, paths);
+}
+
+/**
+ * What lies beside a graph under its name belongs to it: where this export wrote none, it is that of the graph before. Weights stay where
+ * another graph of the folder may read them.
+ */
+async function removeLeftOvers(to: string, written: readonly string[]): Promise<void> {
+  for (const graph of written.filter((path) => path.endsWith('.onnx'))) {
+    const beside = await readdir(dirname(join(to, graph)));
+    const others = beside.filter((name) => name.endsWith('.onnx') && !written.includes(join(dirname(graph), name)));
+    const weights = others.length === 0 ? [`${graph}.data`, `${graph}_data`] : [];
+    for (const path of [...weights, graph.replace(/onnx$/, 'encodings')])
+      if (!written.includes(path)) await rm(join(to, path), { force: true });
   }
 }
 

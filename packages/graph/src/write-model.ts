@@ -14,6 +14,8 @@ export type ExternalDataChoice = boolean | 'auto';
 export interface WriteModelOptions extends Omit<EncodeOptions, 'external'> {
   /** Whether large weights go to a file beside the model, `<model's name>.data`. Default `auto`. */
   readonly externalData?: ExternalDataChoice;
+  /** What that file's name has behind the model's. Default `.data`. */
+  readonly dataSuffix?: string;
   /** Bytes from which an initializer is large. Default 1024. */
   readonly threshold?: number;
   /** Large weights that lie beside the model already, by their digest: they are referred to, not written again. New ones are added. */
@@ -44,7 +46,7 @@ const CHUNK = 2 ** 28; // a single write stays far from 2 GiB
 export async function writeModel(
   graph: Graph,
   path: string,
-  { externalData = 'auto', threshold = 1024, shared, ...options }: WriteModelOptions = {},
+  { externalData = 'auto', dataSuffix = '.data', threshold = 1024, shared, ...options }: WriteModelOptions = {},
 ): Promise<WrittenModel> {
   const sizes = [...graph.initializers.values()].map(({ type, shape }) => byteLength(type, shape));
   const isExternal = externalData === 'auto' ? sizes.reduce((sum, size) => sum + size, 0) > AUTO_LIMIT : externalData;
@@ -52,7 +54,7 @@ export async function writeModel(
     (_, i) => isExternal && (sizes[i] as number) >= Math.max(threshold, 1),
   );
 
-  const location = `${basename(path)}.data`;
+  const location = basename(path) + dataSuffix;
   const dataPath = join(dirname(path), location);
   const suffix = `.${randomUUID().slice(0, 8)}.tmp`;
   const external = new Map<string, ExternalReference>();

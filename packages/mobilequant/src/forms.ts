@@ -12,7 +12,7 @@ import {
   type QuantizedModel,
   simulatedReading,
 } from '@mobilequant/core';
-import { exportOnnx, integerModel, qnnModel } from '@mobilequant/exporter';
+import { cachedModel, exportOnnx, integerModel, isCached, qnnModel } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
 import { readModel as readGraph } from '@mobilequant/graph/node';
 import type { Runtime } from '@mobilequant/tracer';
@@ -26,6 +26,9 @@ export type Form = (typeof FORMS)[number];
 
 /** The exported model's file. */
 export const ONNX_FILE = 'model.onnx';
+
+/** Where an export for transformers.js has its model, under a name that says its bits. */
+export const ONNX_FOLDER = 'onnx';
 
 /** The file by which an export for an NPU is known. */
 export const PREFILL_FILE = 'prefill.onnx';
@@ -56,7 +59,7 @@ export async function openForm(
       return simulatedModel(runtime, await readQuantized(directory));
     case 'integer':
       if (isQuantized(directory)) return integerModelOf(runtime, await readQuantized(directory), options);
-      if (existsSync(join(directory, ONNX_FILE))) return exportedModel(runtime, directory, options);
+      if (onnxFile(directory) !== undefined) return exportedModel(runtime, directory, options);
       if (existsSync(join(directory, PREFILL_FILE))) return npuModel(runtime, directory);
       throw new QuantizedDirectoryError(
         directory,
@@ -71,9 +74,15 @@ export async function openForm(
 export const readFloatForm = async (directory: string): Promise<FloatModel> =>
   existsSync(join(directory, QUANTIZATION_FILE)) ? readFloat(directory) : readModel(directory);
 
+/** The file of an exported model of one graph, if there is one. */
+const onnxFile = (directory: string): string | undefined =>
+  [ONNX_FILE, ...['model_quantized.onnx', 'model_q4.onnx'].map((name) => join(ONNX_FOLDER, name))]
+    .map((name) => join(directory, name))
+    .find((file) => existsSync(file));
+
 /** Only the integer form is left in an exported directory. */
 function checkHasWeights(directory: string, form: Form): void {
-  const isExported = [ONNX_FILE, PREFILL_FILE].some((file) => existsSync(join(directory, file)));
+  const isExported = onnxFile(directory) !== undefined || existsSync(join(directory, PREFILL_FILE));
   if (existsSync(join(directory, 'config.json')) || !isExported) return;
   throw new QuantizedDirectoryError(
     directory,
@@ -113,8 +122,9 @@ export async function exportedModel(
   directory: string,
   { fused = false }: Pick<FormOptions, 'fused'> = {},
 ): Promise<LanguageModel> {
-  const file = join(directory, ONNX_FILE);
-  return integerModel(runtime, await readGraph(file), fused ? { file } : {});
+  const file = onnxFile(directory) ?? join(directory, ONNX_FILE);
+  const graph = await readGraph(file);
+  return (isCached(graph) ? cachedModel : integerModel)(runtime, graph, fused ? { file } : {});
 }
 
 /** What was exported for an NPU, as this machine computes it. */

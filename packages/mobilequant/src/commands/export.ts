@@ -1,6 +1,14 @@
 /** `mobilequant export`: a quantized directory in, what a device runs out. */
+
 import { findSoc } from '@mobilequant/device';
-import { onnxTarget, qnnQdqTarget } from '@mobilequant/exporter';
+import {
+  ENCODINGS_VERSIONS,
+  genaiTarget,
+  onnxTarget,
+  qnnEncodingsTarget,
+  qnnQdqTarget,
+  transformersJsTarget,
+} from '@mobilequant/exporter';
 import { type Command, command, pathFrom } from '../command.ts';
 import { describeContext } from '../describe-context.ts';
 import { exportContext, qnnContextTarget } from '../export-context.ts';
@@ -9,7 +17,10 @@ import { choice, flag, integer, text, texts, UsageError } from '../options.ts';
 import { size } from '../progress.ts';
 import { pythonOption } from './device-options.ts';
 
-const TARGETS = [onnxTarget, qnnQdqTarget, qnnContextTarget];
+const TARGETS = [onnxTarget, transformersJsTarget, genaiTarget, qnnQdqTarget, qnnContextTarget, qnnEncodingsTarget];
+
+/** Those whose texts have any length. */
+const RUNTIMES: readonly string[] = [transformersJsTarget.name, genaiTarget.name];
 
 export const exportCommand: Command = command({
   name: 'export',
@@ -24,14 +35,19 @@ export const exportCommand: Command = command({
     out: text('DIR', 'directory to write'),
     tokens: integer(
       'T',
-      'tokens of the texts that the exported model takes (default 512, qnn-qdq 128, or what the model has)',
+      'tokens of the texts that the exported model takes (default 512, for an NPU 128, or what the model has)',
       1,
       undefined,
     ),
     context: integer(
       'C',
-      'qnn-qdq: positions that decode knows (default 512, or what the model has or prefill needs)',
+      'positions that a cache knows (default 4096, for an NPU 512, or what the model has or prefill needs)',
       2,
+      undefined,
+    ),
+    'encodings-version': choice(
+      ENCODINGS_VERSIONS,
+      'qnn-encodings: of the files of encodings (default 1.0.0)',
       undefined,
     ),
     soc: texts('CHIP…', 'qnn-context: chips to compile for, each into a directory of its name (SM8650, …)'),
@@ -39,10 +55,20 @@ export const exportCommand: Command = command({
     json: flag('print the result as one JSON object'),
   },
   notes: TARGETS.map(({ name, description }) => `${name}: ${description}.`).join('\n'),
-  async run({ target: name, out, tokens, context, soc, python, json }, [from], surroundings) {
+  async run(
+    { target: name, out, tokens, context, 'encodings-version': version, soc, python, json },
+    [from],
+    surroundings,
+  ) {
     const target = TARGETS.find((candidate) => candidate.name === name) ?? onnxTarget;
     if (context !== undefined && target === onnxTarget)
-      throw new UsageError(`--context: expected the target ${qnnQdqTarget.name} or ${qnnContextTarget.name}, got '${target.name}'.`);
+      throw new UsageError(`--context: expected a target with a cache, got '${target.name}'.`);
+    if (tokens !== undefined && RUNTIMES.includes(target.name))
+      throw new UsageError(`--tokens: expected a target for texts of one length, got '${target.name}'.`);
+    if (version !== undefined && target !== qnnEncodingsTarget)
+      throw new UsageError(
+        `--encodings-version: expected the target ${qnnEncodingsTarget.name}, got '${target.name}'.`,
+      );
     if (target !== qnnContextTarget && (soc.length > 0 || python !== undefined))
       throw new UsageError(`--soc, --python: expected the target ${qnnContextTarget.name}, got '${target.name}'.`);
     if (target === qnnContextTarget && soc.length === 0)
@@ -73,6 +99,7 @@ export const exportCommand: Command = command({
     const files = await exportDirectory(pathFrom(surroundings, from as string), directory, {
       target,
       ...sizes,
+      ...(version !== undefined && { version }),
     });
     const bytes = [...files.values()].reduce((sum, b) => sum + b, 0);
     surroundings.print(
