@@ -1,6 +1,6 @@
 import { createDecoder, type DecoderConfig, simulatedReading, type Weights } from '@mobilequant/core';
 import { type Encoding, fakeQuantize, type QuantizerSpec, recipes, withRules } from '@mobilequant/quantizer';
-import { eagerExecutor } from '@mobilequant/tracer';
+import { type Executor, eagerExecutor } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
@@ -174,5 +174,23 @@ describe('gptq', () => {
     });
     await expect(running).rejects.toThrow('abort');
     expect(seen).toMatchObject([{ stage: 'gptq', done: 1, total: 2, secondsLeft: expect.any(Number) }]);
+  });
+
+  test('stops between samples', async () => {
+    const stop = new AbortController();
+    let runs = 0;
+    const counting: Executor = {
+      async program(fn, specs) {
+        const program = await runtime.program(fn, specs);
+        const run: typeof program.run = (feeds) => {
+          if (++runs === 1) stop.abort();
+          return program.run(feeds);
+        };
+        return { ...program, run };
+      },
+    };
+    const running = gptq(counting, await input(config, weights), { signal: stop.signal });
+    await expect(running).rejects.toThrow('abort');
+    expect(runs).toBe(2); // the first sample's input and its products
   });
 });

@@ -48,7 +48,7 @@ export interface GptqOptions {
   /** Keep what the weights were before they were rounded, a byte more for each. Default false: `unrounded` is then the rounded weights. */
   readonly fractions?: boolean;
   readonly onProgress?: OnProgress;
-  /** Looked at before each layer; an aborted one throws its reason. */
+  /** Looked at before each sample, and before each weight is rounded; an aborted one throws its reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -100,7 +100,6 @@ export async function gptq(
 
   try {
     for (let layer = 0; layer < config.layers; layer++) {
-      signal?.throwIfAborted();
       for (const { modules, cut } of STAGES) {
         const sites = modules.flatMap((module) => {
           const site = `model.layers.${layer}.${module}.weight`;
@@ -131,6 +130,7 @@ export async function gptq(
     let hessian = emptyHessian(channels);
     let drift = emptyHessian(channels);
     for (const i of samples.keys()) {
+      signal?.throwIfAborted();
       const x = await at(i, site, { keep });
       hessian = await addInputs(programs, hessian, x);
       if (floatAt) drift = await addDrift(programs, drift, await floatAt(i, site, { keep }), x);
@@ -145,6 +145,7 @@ export async function gptq(
     whole?: Float32Array,
     drift?: Value,
   ): Promise<Rounded> {
+    signal?.throwIfAborted();
     const own: Value = { data: await input.weights.read(site), shape: weights.shape(site) };
     const weight = drift ? await makeUpForInputs(programs, own, drift, feedback, correction) : own;
     const importance = rounding === 'gptq' ? feedback.pivots : feedback.diagonal;

@@ -145,7 +145,7 @@ export interface PlanResult extends QuantizeResult {
  * Carries a plan out.
  *
  * @throws RecipeError for a recipe that cannot be carried out on this model, RangeError for a budget that is no share or for two steps that
- *   learn, before anything is computed; the signal's reason once it is aborted, after the layer at hand (learning: InterruptedError, its
+ *   learn, before anything is computed; the signal's reason once it is aborted, after the layer at hand at the latest (learning: InterruptedError, its
  *   state saved); what the steps throw.
  */
 export async function carryOut(
@@ -267,10 +267,11 @@ function checkLearning({ rounding, reconstruction, tuning }: Plan): void {
   );
 }
 
-type Reporting = { readonly onProgress: OnProgress };
+type Reporting = { readonly onProgress: OnProgress; readonly signal?: AbortSignal };
 
-/** Passes progress on, and stops the step that reports it; tuning, which has a state to save, stops by itself. */
+/** Passes progress on, and stops the step that reports it, or sooner where that looks at the signal; tuning has a state to save. */
 const reportingUntil = (signal?: AbortSignal, onProgress?: OnProgress): Reporting => ({
+  ...(signal && { signal }),
   onProgress(progress) {
     signal?.throwIfAborted();
     onProgress?.(progress);

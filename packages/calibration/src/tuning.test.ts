@@ -218,6 +218,18 @@ test('tuning stops when it is told to, saved, and goes on as if nothing had happ
   await expect(tune(runtime, input, { ...options, batch: 1, store })).rejects.toThrow(StateMismatchError);
 });
 
+test('tuning stops within its targets when it is told to', async () => {
+  const controller = new AbortController();
+  const seen: string[] = [];
+  const onProgress = ({ stage, done }: Progress) => {
+    seen.push(`${stage} ${done}`);
+    controller.abort();
+  };
+  const stopped = tune(runtime, await inputOf(), { ...options, signal: controller.signal, onProgress });
+  await expect(stopped).rejects.toThrow(expect.objectContaining({ name: 'AbortError' }));
+  expect(seen).toEqual(['targets 1']);
+});
+
 test('tuning needs samples, and hidden states of one size where they are compared', async () => {
   const input = await inputOf();
   await expect(tune(runtime, { ...input, samples: [] }, options)).rejects.toThrowErrorMatchingInlineSnapshot(

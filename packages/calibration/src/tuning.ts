@@ -108,8 +108,8 @@ export function tuningRate(recipe: Recipe): number {
  *
  * @returns a model with the same integers, unless `targets.rounding` lets them move: its weights lie on their grids, so that rounding to
  * nearest gives them back.
- * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rate), RangeError (no samples, or
- * hidden states of two sizes).
+ * @throws StateMismatchError, InterruptedError (the signal's reason before the first step), NonFiniteError (a loss that is no number; lower
+ * the rate), RangeError (no samples, or hidden states of two sizes).
  */
 export async function tune(executor: Executor, input: TuningInput, options: TuningOptions): Promise<Tuned> {
   const { model, samples, heldOut } = input;
@@ -137,7 +137,7 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
 
   const tuning = await tunable(executor, model, targets);
   const programs = tuningPrograms(executor, model.config, float, tuning.inputs);
-  const aims = await aimsOf(executor, float, [...samples, ...heldOut], onProgress);
+  const aims = await aimsOf(executor, float, [...samples, ...heldOut], onProgress, signal);
   const session: TuningSession = { tuning, programs, targetOf: aims.of, hidden };
 
   const optimizer = adamW({ beta2: BETA2 });
@@ -210,19 +210,26 @@ async function aimsOf(
   { config, weights }: FloatModel & { readonly weights: CachedWeights },
   samples: readonly Int32Array[],
   onProgress?: OnProgress,
+  signal?: AbortSignal,
 ): Promise<Aims> {
   const decoder = createDecoder(executor, config, weights);
   const bytes = samples.reduce((sum, sample) => sum + sample.length * config.hidden * 4, 0);
   if (bytes > TARGET_BYTES) return { of: (sample) => decoder.hidden(sample), release: () => decoder.release() };
   const progress = progressOf('targets', config.layers, onProgress);
   const states = new Map<Int32Array, Float32Array>();
-  for (const sample of samples) states.set(sample, await decoder.embed(sample));
-  for (let i = 0; i < config.layers; i++) {
-    for (const [sample, x] of states) states.set(sample, await decoder.block(i, x));
-    weights.forget();
-    progress.step();
+  try {
+    for (const sample of samples) states.set(sample, await decoder.embed(sample));
+    for (let i = 0; i < config.layers; i++) {
+      for (const [sample, x] of states) {
+        signal?.throwIfAborted();
+        states.set(sample, await decoder.block(i, x));
+      }
+      weights.forget();
+      progress.step();
+    }
+  } finally {
+    await decoder.release();
   }
-  await decoder.release();
   return { of: async (sample) => states.get(sample) as Float32Array, release: async () => {} };
 }
 
