@@ -1,6 +1,9 @@
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import * as ort from 'onnxruntime-node';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Graph, Initializer } from './graph.ts';
@@ -89,6 +92,27 @@ describe('writeModel and readModel', () => {
     };
     const huge = graphOf({ name: 'w', type: 'uint8', shape: [2 ** 27 + 1], data });
     await expect(writeModel(huge, at('m.onnx'))).rejects.toThrow('asked for data of the data file');
+  });
+
+  test('let go of each weight before the one after the next is made', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const made: WeakRef<Uint8Array>[] = [];
+    const alive: number[] = [];
+    const lazy = Array.from({ length: 6 }, (_, i): Initializer => {
+      const data = async (): Promise<Uint8Array> => {
+        await setImmediate(); // a weak reference holds what it was asked for until then
+        collect();
+        alive.push(made.filter((ref) => ref.deref()).length);
+        const some = bytes(2 ** 16, i);
+        made.push(new WeakRef(some));
+        return some;
+      };
+      return { name: `w${i}`, type: 'uint8', shape: [2 ** 16], data };
+    });
+    await writeModel(graphOf(...lazy), at('m.onnx'), { externalData: true, shared: new Map() });
+    expect(Math.max(...alive)).toBeLessThanOrEqual(1);
+    expect(alive).toHaveLength(6);
   });
 
   test('can write a model over the one it was read from', async () => {
