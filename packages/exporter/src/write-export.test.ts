@@ -105,6 +105,23 @@ test('an export that fails leaves what was there', async () => {
   expect(await readdir(folder)).toEqual(['out']);
 });
 
+test('weights and encodings of a graph that is replaced do not stay behind, but for those that another may read', async () => {
+  const one = initializer('w', 'float32', [1], Float32Array.of(1));
+  const small: Graph = { ...graph, initializers: new Map([['w', one]]) };
+  const first = new Map<string, Graph | string>([
+    ['a.onnx', graph],
+    ['a.encodings', '{}'],
+    ['b.onnx', { ...graph, name: 'other' }],
+  ]);
+  await writeExport(folder, first);
+  await writeExport(folder, new Map([['a.onnx', small]]));
+  expect((await readdir(folder)).sort()).toEqual(['a.onnx', 'a.onnx.data', 'b.onnx']);
+  expect((await readModel(join(folder, 'b.onnx'))).initializers.get('w')?.shape).toEqual([512]);
+  const second = new Map([...first.keys()].filter((path) => path.endsWith('.onnx')).map((path) => [path, small]));
+  await writeExport(folder, second);
+  expect((await readdir(folder)).sort()).toEqual(['a.onnx', 'b.onnx']);
+});
+
 test('files that the export does not name stay', async () => {
   await writeFile(join(folder, 'mine'), '');
   await writeExport(folder, new Map([['notes.txt', 'x']]));

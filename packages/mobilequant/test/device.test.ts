@@ -86,6 +86,14 @@ describe('export --target qnn-context', () => {
   });
 });
 
+test('a directory holds the export of one target', async () => {
+  const { status, reports } = await mobilequant('export', 'quantized', '--target', 'onnx', '--out', 'npu');
+  expect({ status, reports }).toMatchObject({
+    status: 1,
+    reports: expect.stringContaining('expected a directory without the model of another target, got prefill.onnx.'),
+  });
+});
+
 describe('device compile', () => {
   test('prints the commands of the SDK, and does nothing', async () => {
     vi.stubEnv('QNN_SDK_ROOT', '');
