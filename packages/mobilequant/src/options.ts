@@ -79,11 +79,16 @@ export const number = <D>(
     return x >= least && x <= most ? x : fail(`${name}: expected a number from ${least} to ${most}, got '${given}'.`);
   });
 
-/** One of some words. */
-export const choice = <T extends string>(allowed: readonly T[], help: string, otherwise?: T): Option<T> =>
-  single(allowed.join('|'), help, otherwise === undefined ? [] : [otherwise], (given, name) =>
-    oneOf(allowed, given, name),
-  );
+/** One of some words; see `text` for `otherwise`. */
+export function choice<T extends string>(allowed: readonly T[], help: string): Option<T>;
+export function choice<T extends string, D extends T | undefined>(
+  allowed: readonly T[],
+  help: string,
+  otherwise: D,
+): Option<T | D>;
+export function choice(allowed: readonly string[], help: string, ...otherwise: unknown[]): Option<unknown> {
+  return single(allowed.join('|'), help, otherwise, (given, name) => oneOf(allowed, given, name));
+}
 
 /** Some of some words, separated by commas. */
 export const choices = <T extends string>(
