@@ -1,6 +1,6 @@
 /** Every graph of an exported directory before a linter, with the encodings and the graph of inputs that belong to it. */
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import {
   type EncodingsFile,
   type Finding,
@@ -11,7 +11,6 @@ import {
 } from '@mobilequant/exporter';
 import type { Graph } from '@mobilequant/graph';
 import { readModel as readGraph } from '@mobilequant/graph/node';
-import { ONNX_FILE } from './forms.ts';
 import { QuantizedDirectoryError } from './quantized-directory-error.ts';
 
 export interface LintedGraph {
@@ -21,14 +20,18 @@ export interface LintedGraph {
   readonly findings: readonly Finding[];
 }
 
+/** Graphs that are exported for an NPU. */
+const NPU_GRAPHS = ['prefill', 'decode'];
+
 /**
- * Looks at all graphs in a directory. Weights outside them are not read.
+ * Looks at all graphs in a directory and its folders. Weights outside them are not read.
  *
- * @param device what will run them; by default an NPU, but for what prepares inputs and for `model.onnx`.
+ * @param device what will run them, but for those that prepare inputs; by default an NPU where they are called prefill or decode, or have
+ *   encodings beside, and else a processor.
  * @throws QuantizedDirectoryError where there is no graph.
  */
 export async function lintDirectory(directory: string, device?: LintDevice): Promise<LintedGraph[]> {
-  const entries = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+  const entries = await readdir(directory, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
     throw new QuantizedDirectoryError(directory, 'a directory', error.code ?? error.message, 'Check the path.');
   });
   const files = new Set(entries);
@@ -39,8 +42,8 @@ export async function lintDirectory(directory: string, device?: LintDevice): Pro
   const linted: LintedGraph[] = [];
   for (const file of graphs) {
     const name = file.slice(0, -'.onnx'.length);
-    const preparing = name.endsWith('-inputs');
-    const own = preparing || (file === ONNX_FILE && device === undefined) ? 'processor' : (device ?? 'npu');
+    const isNpu = NPU_GRAPHS.includes(basename(name)) || files.has(`${name}.encodings`);
+    const own = name.endsWith('-inputs') ? 'processor' : (device ?? (isNpu ? 'npu' : 'processor'));
     linted.push({ file, device: own, findings: await findingsOf(directory, name, files, own) });
   }
   return linted;

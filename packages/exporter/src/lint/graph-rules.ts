@@ -23,7 +23,16 @@ const OPERATORS: ReadonlySet<string> = new Set([
 ]);
 
 const OTHER_DOMAINS: ReadonlySet<string> = new Set([
-  ...['DequantizeLinear', 'FusedMatMul', 'Gelu', 'MatMulNBits', 'QuantizeLinear', 'QuickGelu', 'RotaryEmbedding'],
+  ...[
+    'DequantizeLinear',
+    'EPContext',
+    'FusedMatMul',
+    'Gelu',
+    'MatMulNBits',
+    'QuantizeLinear',
+    'QuickGelu',
+    'RotaryEmbedding',
+  ],
   'SimplifiedLayerNormalization',
 ]);
 

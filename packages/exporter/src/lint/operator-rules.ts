@@ -46,10 +46,10 @@ export const operatorRules: readonly LintRule[] = [
   },
   {
     name: 'conversion-place',
-    severity: 'error',
+    severity: 'warning',
     device: 'npu',
     description:
-      'From width to width values are converted right behind the operator that computes them: behind a Reshape or Transpose the pair is dropped, and what moves is a float operator.',
+      'From width to width values are converted right behind the operator that computes them: quantizers around a Reshape or Transpose are dropped by optimizers, and what moves may be left in float.',
     check({ graph, producers, encodings }) {
       /** What made a value, quantizers passed over. */
       const maker = (name: string | undefined): string | undefined => {
@@ -72,7 +72,7 @@ export const operatorRules: readonly LintRule[] = [
     severity: 'error',
     device: 'npu',
     description:
-      'What only moves values (Reshape, Transpose, Slice, …) keeps their grid: from grid to grid it is no move.',
+      'What only moves values (Reshape, Transpose, Slice, …) keeps their grid: from scale to scale it is compiled as a float operator, and another zero point is passed over.',
     check: ({ operators }) =>
       operators.flatMap(({ node, where, operands: [x], results }) =>
         results.flatMap((y): Breach[] => {

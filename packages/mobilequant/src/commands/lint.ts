@@ -14,7 +14,7 @@ class LintError extends Error {
 const options = {
   device: choice(
     ['npu', 'processor'],
-    'what will run the graphs (default: an NPU, but for model.onnx and what prepares inputs)',
+    'what will run the graphs (default: an NPU for prefill, decode, and where there are encodings, else a processor)',
     undefined,
   ),
   all: flag(`show every place (default: ${SHOWN} of each rule)`),
@@ -46,15 +46,15 @@ export const lint: Command = command({
   },
 });
 
-function told({ file, findings }: LintedGraph, all: boolean): string {
-  if (findings.length === 0) return `${file}: nothing found`;
+function told({ file, device, findings }: LintedGraph, all: boolean): string {
+  if (findings.length === 0) return `${file} (${device}): nothing found`;
   const rules = [...new Set(findings.map(({ rule }) => rule))].map((rule) =>
     findings.filter((one) => one.rule === rule),
   );
   const errors = rules.filter(([first]) => first?.severity === 'error');
   const warnings = rules.filter(([first]) => first?.severity === 'warning');
   return [
-    `${file}: ${counted(errors, 'error')}, ${counted(warnings, 'warning')}`,
+    `${file} (${device}): ${counted(errors, 'error')}, ${counted(warnings, 'warning')}`,
     ...[...errors, ...warnings].flatMap((group) => toldRule(group, all)),
   ].join('\n');
 }
