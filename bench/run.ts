@@ -1,5 +1,5 @@
 /** `pnpm bench NAME [arguments]`: one file a question. */
-const BENCHES = ['engine', 'learn', 'large', 'results', 'fuzz'];
+const BENCHES = ['engine', 'learn', 'large', 'results', 'fuzz', 'harness'];
 
 const name = process.argv[2] ?? '';
 if (!BENCHES.includes(name)) {

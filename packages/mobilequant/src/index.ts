@@ -14,6 +14,7 @@ export {
 } from './compare-methods.ts';
 export { type Converted, type ConvertOptions, convertDirectory } from './convert-directory.ts';
 export { type ExportContextOptions, exportContext, qnnContextTarget } from './export-context.ts';
+export { evaluateTasks, type TaskRun, type TaskRunOptions } from './evaluate-tasks.ts';
 export { type ExportDirectoryOptions, exportDirectory } from './export-directory.ts';
 // Measure and export
 export {
@@ -60,5 +61,6 @@ export {
   type TokenSource,
 } from './samples.ts';
 export type { DTypeChoice } from './storage.ts';
+export { readTaskData, type TaskData } from './task-data.ts';
 export { writeLogits } from './write-logits.ts';
 export { type WriteReferenceInput, writeReference } from './write-reference.ts';

@@ -13,7 +13,9 @@ let directory = '';
 
 const random = mulberry32(7);
 const words = (count: number): string =>
-  Array.from({ length: count }, () => tinyText(3 + Math.floor(random() * 4), Math.floor(random() * 1000)).replaceAll(' ', 'o')).join(' ');
+  Array.from({ length: count }, () =>
+    tinyText(3 + Math.floor(random() * 4), Math.floor(random() * 1000)).replaceAll(' ', 'o'),
+  ).join(' ');
 
 const jsonl = (items: readonly unknown[]): string => items.map((item) => `${JSON.stringify(item)}\n`).join('');
 const some = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
@@ -170,7 +172,17 @@ describe('evaluate --tasks', () => {
 
   test('all forms of a quantized model', async () => {
     const calibration = ['--calibration', 'calibration.txt', '--samples', '4', '--tokens', '16', '--threads', '1'];
-    await run(directory, ['quantize', 'model', '--recipe', 'w8a8', '--method', 'minmax', '--out', 'quantized', ...calibration]);
+    await run(directory, [
+      'quantize',
+      'model',
+      '--recipe',
+      'w8a8',
+      '--method',
+      'minmax',
+      '--out',
+      'quantized',
+      ...calibration,
+    ]);
     const args = ['--data-dir', 'data', '--tasks', 'arc_easy', '--limit', '6', '--threads', '1', '--records'];
     const likelihoods = async (form: string) => {
       const { status } = await run(directory, ['evaluate', 'quantized', '--form', form, ...args, form]);
@@ -178,7 +190,11 @@ describe('evaluate --tasks', () => {
       const lines = (await readFile(join(directory, form), 'utf8')).split('\n').slice(1, -1);
       return lines.flatMap((line) => (JSON.parse(line) as { logLikelihoods: number[] }).logLikelihoods);
     };
-    const [float, simulated, integer] = [await likelihoods('float'), await likelihoods('simulated'), await likelihoods('integer')];
+    const [float, simulated, integer] = [
+      await likelihoods('float'),
+      await likelihoods('simulated'),
+      await likelihoods('integer'),
+    ];
     simulated.forEach((value, i) => {
       expect(value).toBeCloseTo(integer[i] as number, 2);
     });

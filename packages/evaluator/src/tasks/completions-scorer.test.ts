@@ -67,10 +67,7 @@ const request = (context: number[], continuation: number[]): Request => ({
 
 describe('completionsScorer', () => {
   test('asks for the log-probabilities of the prompt, and sums those of the continuation', async () => {
-    const scores = await scorer().score([
-      [request([1, 2], [3, 4]), request([1, 2], [3, 7])],
-      [request([5], [4])],
-    ]);
+    const scores = await scorer().score([[request([1, 2], [3, 4]), request([1, 2], [3, 7])], [request([5], [4])]]);
     expect(scores).toEqual([
       [
         { logLikelihood: -1, greedy: true },
@@ -78,7 +75,13 @@ describe('completionsScorer', () => {
       ],
       [{ logLikelihood: logprob(5, 4), greedy: false }],
     ]);
-    expect(bodies.map(({ prompt }) => prompt)).toEqual([[[1, 2, 3, 4], [1, 2, 3, 7]], [[5, 4]]]);
+    expect(bodies.map(({ prompt }) => prompt)).toEqual([
+      [
+        [1, 2, 3, 4],
+        [1, 2, 3, 7],
+      ],
+      [[5, 4]],
+    ]);
     expect(bodies[0]).toMatchObject({ model: 'served', echo: true, logprobs: 1, max_tokens: 1 });
   });
 

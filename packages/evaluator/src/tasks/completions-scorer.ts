@@ -39,7 +39,8 @@ export function completionsScorer({ url, model, length, batch = 8, post }: Compl
     }
     return scores;
   };
-  const readings = (requests: Parameters<Scorer['windows']>[0]) => requests.map((request) => readingOf(request, length - 1));
+  const readings = (requests: Parameters<Scorer['windows']>[0]) =>
+    requests.map((request) => readingOf(request, length - 1));
   return {
     length: length - 1, // the last token of a text is sent too
     async score(items) {
@@ -51,7 +52,8 @@ export function completionsScorer({ url, model, length, batch = 8, post }: Compl
   };
 }
 
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === 'object' && value !== null;
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null;
 
 /** The choices of an answer in the order of the prompts. */
 function choicesIn(answer: unknown, count: number, address: string): readonly unknown[] {

@@ -55,7 +55,11 @@ export const taskOptions: {
   block: integer('N', 'tasks: items scored together; 1 to time each alone (default 16)', 1, undefined),
   records: text('FILE', 'tasks: what each item came to, as JSON lines; a run goes on from there', undefined),
   shard: text('I/N', 'tasks: only every Nth block from the Ith, counted from 0, for merge', undefined),
-  server: text('URL', 'tasks: measure what an OpenAI-compatible server has (http://HOST/v1); DIR is its tokenizer', undefined),
+  server: text(
+    'URL',
+    'tasks: measure what an OpenAI-compatible server has (http://HOST/v1); DIR is its tokenizer',
+    undefined,
+  ),
   'server-model': text('NAME', 'tasks: what the server calls it', undefined),
 };
 
