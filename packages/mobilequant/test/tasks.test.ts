@@ -201,6 +201,23 @@ describe('evaluate --tasks', () => {
     expect(simulated).not.toEqual(float);
   });
 
+  test('an exported file, as any file that maps ids to logits', async () => {
+    await run(directory, ['export', 'quantized', '--target', 'onnx', '--out', 'exported', '--tokens', '48']);
+    const args = ['--tasks', 'lambada', '--limit', '6', '--tokens', '48', '--records'];
+    const likelihoods = async (file: string, ...more: string[]) => {
+      const { status, reports } = await evaluate(...args, file, ...more);
+      expect({ status, reports }).toEqual({ status: 0, reports: '' });
+      const lines = (await readFile(join(directory, file), 'utf8')).split('\n').slice(1, -1);
+      return lines.flatMap((line) => (JSON.parse(line) as { logLikelihoods: number[] }).logLikelihoods);
+    };
+    const onnx = await likelihoods('onnx.jsonl', '--onnx', 'exported/model.onnx');
+    const float = await likelihoods('plain.jsonl');
+    onnx.forEach((value, i) => {
+      expect(Math.abs(value / (float[i] as number) - 1)).toBeLessThan(0.1);
+    });
+    expect(onnx).not.toEqual(float);
+  });
+
   test.each([
     [['--tasks', 'arc_easy', '--data', 'test.txt'], '--data: expected no --tasks beside it'],
     [['--tasks', 'arc_easy', '--shard', '3/3'], "--shard: expected I/N with I from 0 to N - 1, got '3/3'."],

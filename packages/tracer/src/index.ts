@@ -9,6 +9,7 @@ export { type EmitOptions, MICROSOFT, type Operand, Recorder } from './recorder.
 export {
   createRuntime,
   type Executor,
+  type InputType,
   type OnnxRuntime,
   type Program,
   type Results,

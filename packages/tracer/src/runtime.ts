@@ -20,9 +20,18 @@ export type Values = Readonly<Record<string, Value>>;
 /** Values by name: those of `Output` for certain, others perhaps. */
 export type Results<Output extends string = string> = Readonly<Record<Output, Value>> & Values;
 
+/** What an input takes; a string stands for a size that is known at run time. */
+export interface InputType {
+  /** As ONNX Runtime calls it: `int64`, `float32`, …. */
+  readonly type: string;
+  readonly shape: readonly (number | string)[];
+}
+
 /** A compiled graph. */
 export interface Program<Output extends string = string> {
   readonly inputs: readonly string[];
+  /** What a loaded file says of its inputs. */
+  readonly inputTypes?: ReadonlyMap<string, InputType>;
   readonly outputs: readonly string[];
   /**
    * Computes the outputs from the inputs. Values that the graph does not take are ignored, so that one
@@ -144,6 +153,11 @@ function programOf(ort: OnnxRuntime, session: InferenceSession): Program {
   const expected = new Map(session.inputMetadata.map((input) => [input.name, input]));
   return {
     inputs: session.inputNames,
+    inputTypes: new Map(
+      session.inputMetadata.flatMap((input) =>
+        input.isTensor ? [[input.name, { type: input.type, shape: input.shape }]] : [],
+      ),
+    ),
     outputs: session.outputNames,
     run: async (feeds) => {
       const tensors: Record<string, Tensor> = {};

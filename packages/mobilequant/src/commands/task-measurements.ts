@@ -1,6 +1,6 @@
 /** `mobilequant evaluate --tasks`: a model on the tasks of lm-evaluation-harness. */
 import { readFile } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { readTokenizer } from '@mobilequant/checkpoint/node';
 import type { LanguageModel } from '@mobilequant/core';
 import {
@@ -21,6 +21,7 @@ import {
   TaskError,
   taskNames,
 } from '@mobilequant/evaluator';
+import { onnxModel } from '@mobilequant/exporter';
 import type { Runtime } from '@mobilequant/tracer';
 import { checkStopped, pathFrom, runtimeFrom, StoppedError, type Surroundings } from '../command.ts';
 import { evaluateTasks } from '../evaluate-tasks.ts';
@@ -46,6 +47,7 @@ export const taskOptions: {
   readonly shard: Option<string | undefined>;
   readonly server: Option<string | undefined>;
   readonly 'server-model': Option<string | undefined>;
+  readonly onnx: Option<string | undefined>;
 } = {
   tasks: text('NAME|FILE,…', `${taskNames.join(', ')}, a subject as mmlu_anatomy, or tasks in JSON`, undefined),
   'data-dir': text('DIR', 'tasks: where their data is', undefined),
@@ -61,6 +63,7 @@ export const taskOptions: {
     undefined,
   ),
   'server-model': text('NAME', 'tasks: what the server calls it', undefined),
+  onnx: text('FILE', 'tasks: measure this file, whoever exported it; DIR is its tokenizer', undefined),
 };
 
 /** Tokens of the longest text, as far as the model has them. */
@@ -90,7 +93,7 @@ export async function measureTasks(values: TaskValues, name: string, surrounding
   const coder = await readTokenizer(directory);
   const blocks = blocksOf(data.tasks, { limit, fewshot, seed, size: block });
 
-  const { model, tokens, open } = await subjectOf(values, directory, report);
+  const { model, tokens, open } = await subjectOf(values, directory, surroundings);
   const header: RunHeader = {
     mobilequant: toolVersion(),
     harness: HARNESS,
@@ -200,8 +203,10 @@ interface Subject {
   open(): Promise<{ readonly scorer: Scorer; readonly release?: (() => Promise<void>) | undefined }>;
 }
 
-async function subjectOf(values: TaskValues, directory: string, report: (line: string) => void): Promise<Subject> {
-  const { form, fused, server, 'server-model': served } = values;
+async function subjectOf(values: TaskValues, directory: string, surroundings: Surroundings): Promise<Subject> {
+  const { form, fused, server, 'server-model': served, onnx } = values;
+  if (onnx !== undefined && server !== undefined)
+    throw new UsageError('--onnx: expected no --server beside it. One model is measured at a time.');
   if (server !== undefined) {
     if (served === undefined) throw new UsageError('--server-model: expected NAME, got nothing. --server needs it.');
     const length = values.tokens ?? TOKENS;
@@ -209,10 +214,21 @@ async function subjectOf(values: TaskValues, directory: string, report: (line: s
     return { model: { name: served, form: 'server' }, tokens: length, open: async () => ({ scorer }) };
   }
   if (served !== undefined) throw new UsageError('--server-model: expected --server beside it, got none.');
+  if (onnx !== undefined) {
+    const file = pathFrom(surroundings, onnx);
+    return {
+      model: { name: basename(file), form: 'onnx', sha256: await modelDigest(dirname(file)) },
+      tokens: values.tokens ?? TOKENS,
+      async open() {
+        const model = await onnxModel(runtimeFrom(values), file);
+        return { scorer: modelScorer(model, { length: values.tokens ?? TOKENS }), release: model.release };
+      },
+    };
+  }
   const positions = await positionsOf(directory, form);
   const tokens = values.tokens ?? Math.min(TOKENS, positions ?? TOKENS);
   if (positions !== undefined && tokens > positions)
-    report(`Texts of ${tokens} tokens are longer than the model's ${positions} positions.`);
+    surroundings.report(`Texts of ${tokens} tokens are longer than the model's ${positions} positions.`);
   return {
     model: { name: basename(directory), form, sha256: await modelDigest(directory) },
     tokens,
