@@ -11,16 +11,20 @@ import { encodings } from './commands/encodings.ts';
 import { evaluate } from './commands/evaluate.ts';
 import { exportCommand } from './commands/export.ts';
 import { generateCommand } from './commands/generate.ts';
+import { lint } from './commands/lint.ts';
 import { merge } from './commands/merge.ts';
 import { quantize } from './commands/quantize.ts';
+import { reportCommand } from './commands/report.ts';
 import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
 import { toolVersion } from './version.ts';
 
 const COMMANDS: readonly Command[] = [
   quantize,
   evaluate,
+  reportCommand,
   merge,
   exportCommand,
+  lint,
   convert,
   all,
   encodings,

@@ -2,22 +2,24 @@
 import { dataTable } from './data-table.ts';
 import { html, type Markup } from './markup.ts';
 import { fixed, shortNumber } from './numbers.ts';
-import type { Outlier, Peak } from './report-data.ts';
+import type { Outlier, Peak, ReportData } from './report-data.ts';
 import type { Section } from './section.ts';
 
-export function outliers(found: readonly Outlier[]): Section {
-  const content = html`<p>Where single channels or tokens stand out in the original model: largest magnitude, and how many times that of the median channel or token it is.</p>
-${dataTable({
-  id: 'outliers-table',
-  caption: 'Outliers, those that stand out most first.',
-  corner: 'Site',
-  columns: ['Magnitude', 'Channel', '× median', 'Token', '× median'],
-  words: [3],
-  rows: found.map(({ site, channel, token }) => ({
-    name: site,
-    cells: [shortNumber(channel.largest), String(channel.index), times(channel), textOf(token), times(token)],
-  })),
-})}`;
+export function outliers(models: NonNullable<ReportData['outliers']>): Section {
+  const content = html`<p>Where single channels or tokens stand out in float: the largest magnitude, and how many times that of the median channel or token it is.</p>
+${models.map(({ model, found }, i) =>
+  dataTable({
+    id: `outliers-${i}`,
+    caption: `Outliers in ${model}, those that stand out most first; of each kind of site the worst layer.`,
+    corner: 'Site',
+    columns: ['Magnitude', 'Channel', '× median', 'Token', '× median'],
+    words: [3],
+    rows: found.map(({ site, channel, token }) => ({
+      name: site,
+      cells: [shortNumber(channel.largest), String(channel.index), times(channel), textOf(token), times(token)],
+    })),
+  }),
+)}`;
   return { id: 'outliers', title: 'Outliers', content };
 }
 

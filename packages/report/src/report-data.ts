@@ -12,7 +12,8 @@ export interface ReportData {
   readonly ranges?: readonly SiteRanges[];
   readonly noise?: Noise;
   readonly divergences?: Divergences;
-  readonly outliers?: readonly Outlier[];
+  /** Of one model or more: the original, and what became of it. */
+  readonly outliers?: readonly { readonly model: string; readonly found: readonly Outlier[] }[];
   readonly overrides?: readonly Override[];
   /** What made the page, with its version. */
   readonly tool: string;
@@ -101,8 +102,12 @@ export interface Divergences {
   readonly whole: number;
   /** One site in all layers together. */
   readonly kinds: readonly KindDivergence[];
-  /** Single sites of the layers. */
-  readonly sites?: { readonly alone: readonly SiteValues[]; readonly spared: readonly SiteValues[] };
+  /** Single sites of the layers; the whole on the text on which they were measured. */
+  readonly sites?: {
+    readonly whole: number;
+    readonly alone: readonly SiteValues[];
+    readonly spared: readonly SiteValues[];
+  };
 }
 
 export interface KindDivergence {

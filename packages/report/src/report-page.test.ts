@@ -94,7 +94,7 @@ test('text from files stays text', () => {
 
 test('numbers that are text in a damaged file do no harm', () => {
   const data = JSON.parse(JSON.stringify(sampleReport()));
-  data.outliers[0].channel.index = '<b>';
+  data.outliers[0].found[0].channel.index = '<b>';
   data.noise.own[0].layers[0] = '<b>';
   data.models[0].score.windows = '<b>';
   expect(reportPage(data as ReportData)).not.toContain('<b>');

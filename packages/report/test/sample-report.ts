@@ -113,21 +113,25 @@ export const sampleReport = (name = 'smollm2-w8a8'): ReportData => ({
       spared: 0.0089 - 0.002 * noise(i, 7) ** 4,
     })),
     sites: {
+      whole: 0.0089,
       alone: values((layer, i, bits) => (bits === 16 ? null : 3e-4 * noise(i, layer) ** 8)),
       spared: values((layer, i, bits) => (bits === 16 ? null : 0.0089 - 2e-4 * noise(layer, i) ** 8)),
     },
   },
-  outliers: SITES.slice(0, 8).map(([site], i) => ({
-    site: `model.layers.${i}.${site}`,
-    channel: { index: 100 + i, largest: 4000 / (i + 1), median: 1.7 },
-    token: {
-      index: i,
-      largest: 4000 / (i + 1),
-      median: 20,
-      before: 'the ',
-      text: name === HOSTILE ? HOSTILE : ' Robert\n',
-      after: ' Boulter is',
-    },
+  outliers: ['the original model', `the float form of ${name}`].map((of) => ({
+    model: of,
+    found: SITES.slice(0, 8).map(([site], i) => ({
+      site: `model.layers.${i}.${site}`,
+      channel: { index: 100 + i, largest: 4000 / (i + 1), median: 1.7 },
+      token: {
+        index: i,
+        largest: 4000 / (i + 1),
+        median: 20,
+        before: 'the ',
+        text: name === HOSTILE ? HOSTILE : ' Robert\n',
+        after: ' Boulter is',
+      },
+    })),
   })),
   overrides: [
     {
