@@ -53,6 +53,12 @@ function withShotsOfFixture(task: Task): Task {
   return task.kind === 'choice' && file ? { ...task, shots: { files: [file], order: 'random' } } : task;
 }
 
+function expectFourDigits(got: number | undefined, want: number, what: string): void {
+  expect(Math.abs((got ?? Number.NaN) - want), `${what}: ${got} for ${want}`).toBeLessThanOrEqual(
+    5e-5 * Math.abs(want),
+  );
+}
+
 const sha256 = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
 
 describe.skipIf(!(model && data))(
@@ -114,11 +120,9 @@ describe.skipIf(!(model && data))(
       for (const [name, metrics] of Object.entries(wanted)) {
         const got = results[name]?.metrics as Readonly<Record<string, MetricResult>>;
         for (const [metric, { value, standardError }] of Object.entries(metrics)) {
-          expect(got[metric]?.value.toPrecision(4), `${name} ${metric}`).toBe(value.toPrecision(4));
+          expectFourDigits(got[metric]?.value, value, `${name} ${metric}`);
           if (standardError !== undefined)
-            expect(got[metric]?.standardError?.toPrecision(4), `${name} ${metric}, error`).toBe(
-              standardError.toPrecision(4),
-            );
+            expectFourDigits(got[metric]?.standardError, standardError, `${name} ${metric}, error`);
           compared++;
         }
       }

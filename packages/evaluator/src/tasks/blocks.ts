@@ -48,8 +48,9 @@ export function blocksOf(
     const { task } = loaded;
     const items = loaded.items.slice(0, limit);
     const shots = shotsOf(loaded, { count: items.length, fewshot, seed });
-    return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => {
-      const [first, end] = [i * size, (i + 1) * size];
+    const own = task.kind === 'text' ? 1 : size; // documents are long, and share nothing
+    return Array.from({ length: Math.ceil(items.length / own) }, (_, i) => {
+      const [first, end] = [i * own, (i + 1) * own];
       return { task, first, items: items.slice(first, end), shots: shots.slice(first, end) };
     });
   });

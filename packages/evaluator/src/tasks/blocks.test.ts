@@ -1,0 +1,37 @@
+import { describe, expect, test } from 'vitest';
+import { blocksOf } from './blocks.ts';
+import { selectTasks } from './built-in-tasks.ts';
+import type { Item } from './template.ts';
+
+const items = (count: number): Item[] => Array.from({ length: count }, (_, i) => ({ i }));
+const loaded = (name: string, count: number, pool = items(30)) => {
+  const [task] = selectTasks([name]).tasks;
+  if (!task) throw new Error('expected a task');
+  return { task, items: items(count), pool };
+};
+const numbers = (of: readonly Item[]): unknown[] => of.map(({ i }) => i);
+
+describe('blocksOf', () => {
+  test('consecutive items of one task; documents one by one', () => {
+    const blocks = blocksOf([loaded('arc_easy', 20), loaded('wikitext', 2), loaded('lambada', 3)], { limit: 18 });
+    expect(blocks.map(({ task, first, items }) => [task.name, first, items.length])).toEqual([
+      ['arc_easy', 0, 16],
+      ['arc_easy', 16, 2],
+      ['wikitext', 0, 1],
+      ['wikitext', 1, 1],
+      ['lambada_openai', 0, 3],
+    ]);
+  });
+
+  test('solved items are drawn item after item, as Python draws from the seed; for mmlu they are the first', () => {
+    const pool = items(299);
+    const drawn = blocksOf([loaded('arc_easy', 3, pool)], { fewshot: 5, size: 2 }).flatMap(({ shots }) => shots);
+    expect(drawn.map(numbers)).toEqual([
+      [225, 59, 3, 46, 298],
+      [17, 42, 50, 181, 121],
+      [8, 15, 177, 247, 237],
+    ]);
+    expect(numbers(blocksOf([loaded('mmlu_virology', 1)], { fewshot: 3 })[0]?.shots[0] ?? [])).toEqual([0, 1, 2]);
+    expect(blocksOf([loaded('wikitext', 1)], { fewshot: 3 })[0]?.shots).toEqual([[]]);
+  });
+});
