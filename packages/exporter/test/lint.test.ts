@@ -127,7 +127,7 @@ describe('grids', () => {
       initializer('hidden_states_scale', 'float32', [32], new Float32Array(32).fill(0.1)),
       initializer('hidden_states_zero_point', 'uint16', [32], new Uint16Array(32)),
     );
-    expect(await rulesOf(broken)).toEqual(['activation-scales']);
+    expect(await rulesOf(broken)).toEqual(['one-scale']);
   });
   test('a Sigmoid of 16 bits on a grid of its own', async () => {
     const broken = withConstants(initializer('model.layers.0.mlp.act_fn.input2_scale', 'float32', [], [1 / 65535]));
@@ -273,7 +273,7 @@ describe('a single operator that is in order has no findings', () => {
     ['MatMul', [u8, second], u8],
     ['Transpose', [u8], u8],
     ['RMSNormalization', [u16, { ...normWeight, type: 'uint16' }], u16],
-    ['LayerNormalization', [u16, normWeight, { ...bias, axis: 0 }], u16],
+    ['LayerNormalization', [u16, normWeight, { ...normWeight, type: 'int32' }], u16],
     ['Sigmoid', [u16], { type: 'uint16', scale: 1 / 65536 }],
     ['Sigmoid', [u8], { type: 'uint8', scale: 0.01 }],
     ['Tanh', [u16], { type: 'uint16', scale: 1 / 32768, zero: 32768 }],
@@ -289,7 +289,7 @@ describe('a single operator', () => {
     ['one-width', 'Softmax', [u16], u8],
     ['one-width', 'Gemm', [u8, weight], u16, gemm],
     ['one-width', 'MatMul', [u16, second], u8],
-    ['one-width', 'Mul', [u16, { ...normWeight, axis: undefined as never }], u16],
+    ['one-width', 'Mul', [u16, normWeight], u16],
     ['one-width', 'RMSNormalization', [u16, normWeight], u8],
     ['one-width', 'Reshape', [u8], u16],
     ['weight-axis', 'Gemm', [u8, { ...weight, axis: 1 }], u8, gemm],
@@ -310,7 +310,10 @@ describe('a single operator', () => {
     ['moves-keep-grids', 'Transpose', [u8], { ...u8, zero: 4 }],
     ['fixed-grids', 'Sigmoid', [{ type: 'int16' }], { type: 'int16', scale: 1 / 65536 }],
     ['fixed-grids', 'Tanh', [u16], { type: 'uint16', scale: 1 / 32768, zero: 3 }],
-    ['activation-scales', 'Add', [{ ...u8, axis: 1 }, u8], u8],
+    ['one-scale', 'Add', [{ ...u8, axis: 1 }, u8], u8],
+    ['one-scale', 'Mul', [u8, { ...normWeight, axis: 0 }], u8],
+    ['one-scale', 'RMSNormalization', [u16, { ...normWeight, axis: 0 }], u16],
+    ['one-scale', 'LayerNormalization', [u16, normWeight, bias], u16],
   ])('against %s: %s', async (rule, op, operands, result, attributes) => {
     const found = await lintGraph(oneOperator(op, operands, result, attributes));
     expect([...new Set(found.map((finding) => finding.rule))]).toEqual([rule]);

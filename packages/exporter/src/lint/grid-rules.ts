@@ -1,7 +1,7 @@
 /** Rules about the grids of single tensors, and about the file of encodings as a whole. */
 import { typesOf } from '@mobilequant/graph';
 import type { IntegerEncoding, TensorEncoding } from '../encodings/tensor-encoding.ts';
-import { type LintFacts, typeName } from './lint-facts.ts';
+import { type LintFacts, PRODUCTS, typeName } from './lint-facts.ts';
 import type { Breach, LintRule } from './lint-rule.ts';
 
 const SMALLEST_SCALE = 1e-20; // below it the NPU computes garbage, and says nothing
@@ -54,13 +54,17 @@ export const gridRules: readonly LintRule[] = [
         })),
   },
   {
-    name: 'activation-scales',
+    name: 'one-scale',
     severity: 'error',
     device: 'npu',
-    description: 'An activation has one scale; several belong to weights only.',
+    description:
+      'A tensor has one scale: several belong to the weights and biases of products, and nothing else compiles with them.',
     check: ({ operators }) =>
-      operators.flatMap(({ where, operands, results }) =>
-        [...operands.filter(({ constant }) => !constant), ...results].flatMap(({ name, encoding }) =>
+      operators.flatMap(({ node, where, operands, results }) =>
+        [
+          ...operands.filter(({ constant, index }) => !(constant && index > 0 && PRODUCTS.has(node.op))),
+          ...results,
+        ].flatMap(({ name, encoding }) =>
           encoding?.kind === 'integer' && encoding.granularity.kind !== 'tensor'
             ? [{ where, found: `${encoding.scale.length} scales at ${name}`, advice: 'Quantize it per tensor.' }]
             : [],

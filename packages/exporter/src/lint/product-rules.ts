@@ -51,7 +51,7 @@ export const productRules: readonly LintRule[] = [
       name: 'weight-axis',
       severity: 'error',
       description:
-        'Scales of a weight are those of its output channels: along another axis it does not compile (error 1002).',
+        'Scales of a weight are those of its output channels: along another axis it does not compile (error 1002), or small ones are computed wrongly.',
     },
     ({ operator, encoding: { granularity, scale }, shape = [] }) => {
       if (granularity.kind !== 'channel') return undefined;
