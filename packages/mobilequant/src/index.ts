@@ -13,8 +13,8 @@ export {
   type MethodResult,
 } from './compare-methods.ts';
 export { type Converted, type ConvertOptions, convertDirectory } from './convert-directory.ts';
-export { type ExportContextOptions, exportContext, qnnContextTarget } from './export-context.ts';
 export { evaluateTasks, type TaskRun, type TaskRunOptions } from './evaluate-tasks.ts';
+export { type ExportContextOptions, exportContext, qnnContextTarget } from './export-context.ts';
 export { type ExportDirectoryOptions, exportDirectory } from './export-directory.ts';
 // Measure and export
 export {
@@ -27,6 +27,7 @@ export {
   simulatedModel,
 } from './forms.ts';
 export { LearningFileError, learningFile } from './learning-file.ts';
+export { type LintedGraph, lintDirectory } from './lint-directory.ts';
 export { duration, size } from './progress.ts';
 // Quantize
 export {
