@@ -7,10 +7,10 @@
  *     DequantizeLinear → QuantizeLinear              Identity
  *
  * In an encodings file a tensor has one encoding, for whoever reads it; none can be said for one reader alone. A conversion from grid to
- * grid is therefore a node of its own, so that there are two tensors to speak of. Identity is the operator for it: it computes nothing,
- * every converter has it, AIMET puts a quantizer behind it, and where a compiler takes it out for being one, the operator behind it is
- * left with a tensor of another width, which is what compilers insert a conversion for. (A Mul by 1 or a Reshape to the same shape would be taken out too, or cost
- * an operator and a rounding.)
+ * grid is therefore a node of its own, so that there are two tensors to speak of. Identity is the operator for it: it computes nothing
+ * anywhere, and AIMET puts a quantizer behind it. Where a compiler takes it out, the operator behind is left with a tensor of another
+ * width, which is where compilers insert a conversion. (A Reshape to the same shape would be taken out too; a Mul by 1 costs an operator and
+ * a rounding.)
  */
 import {
   dataOf,
