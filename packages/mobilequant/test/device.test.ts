@@ -242,7 +242,7 @@ test('commands of a group are found, listed and missed by both words', async () 
 
 // With the compiler and emulator themselves: MOBILEQUANT_PYTHON=htp/bin/python, a Python with the packages of @mobilequant/device.
 describe.skipIf(!process.env['MOBILEQUANT_PYTHON'])('with MOBILEQUANT_PYTHON', () => {
-  test('graphs compile into one binary of integers, for every chip alike', async () => {
+  test('graphs compile into one binary of integers', async () => {
     const npu = await exported('compiled');
     const { graphs, binaries } = await json(
       'device',
