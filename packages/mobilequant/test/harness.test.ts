@@ -49,8 +49,9 @@ const fixtures =
 
 /** The harness draws solved items from training splits, whose place other files take in the fixtures. */
 function withShotsOfFixture(task: Task): Task {
-  const file = { arc_challenge: 'arc_challenge/validation.jsonl', hellaswag: 'hellaswag/validation.jsonl' }[task.name];
-  return task.kind === 'choice' && file ? { ...task, shots: { files: [file], order: 'random' } } : task;
+  if (task.kind !== 'choice' || !task.shots) return task;
+  const files = task.shots.files.map((file) => file.replace('train.jsonl', 'validation.jsonl'));
+  return { ...task, shots: { ...task.shots, files } };
 }
 
 function expectFourDigits(got: number | undefined, want: number, what: string): void {

@@ -31,6 +31,12 @@ describe('blocksOf', () => {
       [17, 42, 50, 181, 121],
       [8, 15, 177, 247, 237],
     ]);
+    const others = blocksOf([loaded('hellaswag', 226, pool)], { fewshot: 4 }).flatMap(({ shots }) => shots);
+    expect(numbers(others[0] ?? [])).toEqual([225, 59, 3, 46]); // of five
+    others.forEach((shots, i) => {
+      expect(shots).toHaveLength(4);
+      expect(numbers(shots)).not.toContain(i);
+    });
     expect(numbers(blocksOf([loaded('mmlu_virology', 1)], { fewshot: 3 })[0]?.shots[0] ?? [])).toEqual([0, 1, 2]);
     expect(blocksOf([loaded('wikitext', 1)], { fewshot: 3 })[0]?.shots).toEqual([[]]);
   });

@@ -47,7 +47,7 @@ export function blocksOf(
   return tasks.flatMap((loaded) => {
     const { task } = loaded;
     const items = loaded.items.slice(0, limit);
-    const shots = shotsOf(loaded, { count: items.length, fewshot, seed });
+    const shots = shotsOf(loaded, items, { fewshot, seed });
     const own = task.kind === 'text' ? 1 : size; // documents are long, and share nothing
     return Array.from({ length: Math.ceil(items.length / own) }, (_, i) => {
       const [first, end] = [i * own, (i + 1) * own];
@@ -56,17 +56,26 @@ export function blocksOf(
   });
 }
 
-/** Solved items for each of the first `count` items; one generator draws for all of them in turn, as in the harness. */
+/** Solved items for each item; one generator draws for all of them in turn, as in the harness. */
 function shotsOf(
   { task, pool }: LoadedTask,
-  { count, fewshot, seed }: { readonly count: number; readonly fewshot: number; readonly seed: number },
+  items: readonly Item[],
+  { fewshot, seed }: { readonly fewshot: number; readonly seed: number },
 ): (readonly Item[])[] {
-  if (fewshot === 0 || task.kind === 'text') return Array.from({ length: count }, () => []);
-  if (pool.length < fewshot) {
-    const expected = `at least ${fewshot} solved items`;
+  if (fewshot === 0 || task.kind === 'text') return items.map(() => []);
+  const order = task.shots?.order ?? 'random';
+  const drawn = order === 'random-others' ? fewshot + 1 : fewshot;
+  if (pool.length < drawn) {
+    const expected = `at least ${drawn} solved items`;
     throw new TaskError(task.name, expected, String(pool.length), 'Ask for fewer, or give more data.');
   }
-  if (task.shots?.order === 'first') return Array.from({ length: count }, () => pool.slice(0, fewshot));
+  if (order === 'first') return items.map(() => pool.slice(0, fewshot));
   const { sample } = pythonRandom(seed);
-  return Array.from({ length: count }, () => sample(pool.length, fewshot).map((i) => pool[i] as Item));
+  const someOf = (from: readonly Item[], count: number) => sample(from.length, count).map((i) => from[i] as Item);
+  if (order === 'random') return items.map(() => someOf(pool, fewshot));
+  return items.map((item) => {
+    const others = (from: readonly Item[]) => from.filter((other) => JSON.stringify(other) !== JSON.stringify(item));
+    const found = others(someOf(pool, drawn));
+    return found.length < fewshot ? someOf(others(pool), fewshot) : found.slice(0, fewshot);
+  });
 }

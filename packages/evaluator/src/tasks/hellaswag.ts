@@ -8,7 +8,7 @@ export const hellaswag: ChoiceTask = {
   name: 'hellaswag',
   version: 1,
   files: ['hellaswag/validation.jsonl'],
-  shots: { files: ['hellaswag/train.jsonl'], order: 'random' },
+  shots: { files: ['hellaswag/train.jsonl'], order: 'random-others' },
   prepare: (item: Item) => ({
     ...item,
     query: cleaned(`${item.activity_label}: ${item.ctx_a} ${capitalize(String(item.ctx_b))}`),

@@ -18,8 +18,8 @@ const isText = (value: unknown): boolean => typeof value === 'string' && value !
 const isTexts = (value: unknown): boolean => Array.isArray(value) && value.length > 0 && value.every(isText);
 const hasOnlyTexts = (value: unknown, names?: readonly string[]): boolean =>
   isRecord(value) && Object.values(value).every(isText) && (names ?? []).every((name) => name in value);
-const isShots = (value: unknown): boolean =>
-  isRecord(value) && isTexts(value.files) && (value.order === 'first' || value.order === 'random');
+const ORDERS: readonly unknown[] = ['first', 'random', 'random-others'];
+const isShots = (value: unknown): boolean => isRecord(value) && isTexts(value.files) && ORDERS.includes(value.order);
 
 const TEXT: Check = ['a text', isText];
 const COMMON: Readonly<Record<string, Check>> = {
@@ -40,7 +40,7 @@ const REQUIRED: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
 const OPTIONAL: Readonly<Record<string, Check>> = {
   where: ['fields and their values', (value) => hasOnlyTexts(value)],
   description: TEXT,
-  shots: ["{ files, order: 'first' | 'random' }", isShots],
+  shots: [`{ files, order }, with order one of ${ORDERS.join(', ')}`, isShots],
 };
 
 /**

@@ -18,14 +18,20 @@ interface TaskBase {
   readonly metrics: readonly MetricName[];
 }
 
+/**
+ * Which solved items stand before an item: the first ones, or random ones; or random ones of which one more is drawn than is needed, so that
+ * the item itself can be left out, as the harness does where solved items and items may come from one split.
+ */
+export type ShotOrder = 'first' | 'random' | 'random-others';
+
 /** A task that can be preceded by solved items of its kind. */
 interface PromptTask extends TaskBase {
   /** Before everything else. */
   readonly description?: string;
   /** A template. */
   readonly prompt: string;
-  /** Solved items: from which file, and the first of them or drawn at random for each item. Default: from the task's own, at random. */
-  readonly shots?: { readonly files: readonly string[]; readonly order: 'first' | 'random' };
+  /** Solved items. Default: from the task's own, at random. */
+  readonly shots?: { readonly files: readonly string[]; readonly order: ShotOrder };
 }
 
 /** Which of some answers is right: the likeliest behind the prompt counts. */
