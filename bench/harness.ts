@@ -41,7 +41,7 @@ async function ours(task: string): Promise<number> {
 
 /** Seconds of the harness on a task. */
 function theirs(task: string, batch: number): number {
-  const args = [script, model as string, data as string, '--tasks', task, '--limit', items];
+  const args = [script, model as string, data as string, '--tasks', task, '--limit', items, '--softmax', 'float32'];
   const env = { ...process.env, HF_HUB_OFFLINE: '1', HF_DATASETS_OFFLINE: '1' };
   const out = execFileSync(python as string, [...args, '--batch', `${batch}`, '--threads', `${threads}`], {
     encoding: 'utf8',

@@ -24,7 +24,8 @@ SEED = 1234  # the harness's default
 
 
 def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    # not splitlines: it would divide items at rarer ends of lines too
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def articles(path: Path) -> list[dict]:
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048, help="of the longest text, and of a window")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--softmax", default="float64", help="the harness's softmax_dtype: see the README")
     parser.add_argument("--out", type=Path, help="where the fixture is written (default: nowhere)")
     args = parser.parse_args()
 
@@ -111,7 +113,12 @@ def main() -> None:
     data = Data(args.data)
     datasets.load_dataset = data.load
     model = HFLM(
-        pretrained=str(args.model), dtype="float32", device="cpu", max_length=args.tokens, batch_size=args.batch
+        pretrained=str(args.model),
+        dtype="float32",
+        softmax_dtype=args.softmax,
+        device="cpu",
+        max_length=args.tokens,
+        batch_size=args.batch,
     )
     start = time.perf_counter()
     found = lm_eval.simple_evaluate(
@@ -127,6 +134,7 @@ def main() -> None:
         "versions": {name: version(name) for name in ("lm_eval", "torch", "transformers", "tokenizers")},
         "model": {"sha256": hashlib.sha256((args.model / "model.safetensors").read_bytes()).hexdigest()},
         "data": data.hashes,
+        "softmax": args.softmax,
         "tokens": args.tokens,
         "fewshot": args.fewshot,
         "seed": SEED,

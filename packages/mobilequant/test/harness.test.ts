@@ -105,7 +105,7 @@ describe.skipIf(!(model && data))(
           const got = want.length === 1 ? [logLikelihoods.reduce((a, b) => a + b)] : logLikelihoods;
           expect(got).toHaveLength(want.length);
           got.forEach((value, i) => {
-            const scale = name === 'wikitext' ? Math.abs(want[i] as number) / 100 : 1; // thousands of tokens, summed in float32 there
+            const scale = name === 'wikitext' ? Math.abs(want[i] as number) / 100 : 1; // of thousands of tokens
             const distance = Math.abs(value - (want[i] as number)) / scale;
             expect(distance, `${name}, item ${item}, choice ${i}: ${value} for ${want[i]}`).toBeLessThan(1e-3);
             farthest = Math.max(farthest, distance);
