@@ -241,7 +241,9 @@ async function subjectOf(values: TaskValues, directory: string, surroundings: Su
 
 /** How many positions the model has, where its directory says so. */
 const positionsOf = async (directory: string, form: Form): Promise<number | undefined> =>
-  form === 'integer' && !isQuantized(directory) ? undefined : (await readFloatForm(directory)).config.maxPositions;
+  form === 'float' || form === 'simulated' || isQuantized(directory)
+    ? (await readFloatForm(directory)).config.maxPositions
+    : undefined;
 
 /** A form for texts of all lengths. */
 async function openTaskModel(
