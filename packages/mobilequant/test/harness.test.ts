@@ -1,5 +1,5 @@
 /**
- * Parity with lm-evaluation-harness: its own answers on the same items, in `scripts/lm-eval/fixtures`. Wants the model that they are of and
+ * Parity with lm-evaluation-harness: its own answers on the same items, in `fixtures/lm-eval`, written by `scripts/lm-eval`. Wants the model that they are of and
  * the data, in the folders that MOBILEQUANT_HARNESS_MODEL and MOBILEQUANT_HARNESS_DATA name; MOBILEQUANT_HARNESS_FIXTURES may name others.
  */
 import { createHash } from 'node:crypto';
@@ -44,8 +44,7 @@ const from = (variable: string): string | undefined => {
   return path && resolve(process.env['INIT_CWD'] ?? '.', path);
 };
 const [model, data] = [from('MOBILEQUANT_HARNESS_MODEL'), from('MOBILEQUANT_HARNESS_DATA')];
-const fixtures =
-  from('MOBILEQUANT_HARNESS_FIXTURES') ?? fileURLToPath(new URL('../../../scripts/lm-eval/fixtures', import.meta.url));
+const fixtures = from('MOBILEQUANT_HARNESS_FIXTURES') ?? fileURLToPath(new URL('fixtures/lm-eval', import.meta.url));
 
 /** The harness draws solved items from training splits, whose place other files take in the fixtures. */
 function withShotsOfFixture(task: Task): Task {
