@@ -48,7 +48,7 @@ export { type IntegerModelOptions, integerModel } from './integer-model.ts';
 export { onnxModel } from './onnx-model.ts';
 export { checkEncodings, type LintOptions, lintGraph, lintRules } from './lint/lint-graph.ts';
 export type { Finding, LintDevice, LintRule, Severity } from './lint/lint-rule.ts';
-export { type QnnPair, qnnModel } from './qnn-model.ts';
+export { type QnnModelOptions, type QnnPair, qnnModel } from './qnn-model.ts';
 export { runtimeForm } from './runtime-form.ts';
 export {
   type CheckpointSettings,

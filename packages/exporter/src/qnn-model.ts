@@ -1,5 +1,5 @@
 /**
- * The pair of graphs for an NPU as a language model on this machine: what a device computes, but for the arithmetic of its own. Prefill
+ * The pair of graphs for an NPU as a language model on this machine: as they are written, or in the arithmetic of the device. Prefill
  * reads the beginning of a text, decode goes on behind its cache, and the cache is integers all the time.
  */
 import type { LanguageModel, TextReader } from '@mobilequant/core';
@@ -7,11 +7,17 @@ import type { Graph } from '@mobilequant/graph';
 import type { Program, Runtime, RuntimeOptions, Value, Values } from '@mobilequant/tracer';
 import { ExportError } from './errors.ts';
 import type { QnnGraphs } from './export-qnn.ts';
+import { htpArithmetic } from './htp/htp-arithmetic.ts';
 import { gridOfNode } from './quantize-operators.ts';
 
 export interface QnnPair {
   readonly prefill: QnnGraphs;
   readonly decode: QnnGraphs;
+}
+
+export interface QnnModelOptions {
+  /** How operators round: as the graph says (float between DequantizeLinear and QuantizeLinear), or as HTP does. Default `written`. */
+  readonly arithmetic?: 'written' | 'htp';
 }
 
 /** Every operator as it is written: float between DequantizeLinear and QuantizeLinear. */
@@ -21,9 +27,13 @@ const AS_WRITTEN: RuntimeOptions = { optimization: 'disabled', integerProducts: 
  * Runs prefill and decode. Texts whose logits are asked for as a whole have the length of prefill at most; one that is begun may grow to
  * what the cache holds, and one token more.
  *
- * @throws ExportError for graphs that do not fit together.
+ * @throws ExportError for graphs that do not fit together, and for operators whose arithmetic on HTP is not known.
  */
-export async function qnnModel(runtime: Runtime, { prefill, decode }: QnnPair): Promise<LanguageModel> {
+export async function qnnModel(
+  runtime: Runtime,
+  { prefill, decode }: QnnPair,
+  { arithmetic = 'written' }: QnnModelOptions = {},
+): Promise<LanguageModel> {
   const [length] = shapeOf(prefill.inputs, 'input_ids') as [number];
   const [, vocab] = shapeOf(prefill.graph, 'logits') as [number, number];
   const [heads, given, size] = shapeOf(prefill.graph, 'present.0.keys') as [number, number, number];
@@ -33,7 +43,7 @@ export async function qnnModel(runtime: Runtime, { prefill, decode }: QnnPair): 
   if (step !== 1) throw new ExportError('decode', 'a graph of one token', `${step}`, 'Export it with tokens: 1.');
   const caches = decode.graph.inputs.map(({ name }) => name).filter((name) => name.startsWith('past.'));
 
-  const [first, next] = [await programsOf(runtime, prefill), await programsOf(runtime, decode)];
+  const [first, next] = [await programsOf(runtime, prefill, arithmetic), await programsOf(runtime, decode, arithmetic)];
   const toLogits = logitsOf(prefill.graph);
   const toNextLogits = logitsOf(decode.graph);
 
@@ -112,8 +122,13 @@ interface Pair {
 }
 
 /** A graph behind the one that prepares its inputs. */
-async function programsOf(runtime: Runtime, { graph, inputs }: QnnGraphs): Promise<Pair> {
-  const programs: Program[] = [await runtime.compile(inputs), await runtime.compile(graph, AS_WRITTEN)];
+async function programsOf(
+  runtime: Runtime,
+  { graph, inputs }: QnnGraphs,
+  arithmetic: 'written' | 'htp',
+): Promise<Pair> {
+  const computed = arithmetic === 'htp' ? await htpArithmetic(graph) : graph;
+  const programs: Program[] = [await runtime.compile(inputs), await runtime.compile(computed, AS_WRITTEN)];
   const [prepare, program] = programs as [Program, Program];
   const own = new Set(inputs.inputs.map(({ name }) => name));
   const run = async (given: Values): Promise<Values> => {

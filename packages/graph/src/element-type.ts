@@ -5,7 +5,15 @@ import { GraphError } from './errors.ts';
 import type { ElementType, TensorType } from './graph.ts';
 
 /** The typed array that stores a type: float16 as bits, bool as 0 and 1, 4-bit types two in a byte. */
-export type Elements = Float32Array | Uint8Array | Int8Array | Uint16Array | Int16Array | Int32Array | BigInt64Array;
+export type Elements =
+  | Float32Array
+  | Float64Array
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array;
 
 interface ElementFacts {
   /** ONNX's `TensorProto.DataType`. */
@@ -25,6 +33,7 @@ const FACTS: Readonly<Record<ElementType, ElementFacts>> = {
   int64:   { code: 7,  bits: 64, array: BigInt64Array },
   bool:    { code: 9,  bits: 8,  array: Uint8Array },
   float16: { code: 10, bits: 16, array: Uint16Array },
+  float64: { code: 11, bits: 64, array: Float64Array },
   uint4:   { code: 21, bits: 4,  array: Uint8Array },
   int4:    { code: 22, bits: 4,  array: Uint8Array },
 };

@@ -5,6 +5,7 @@
 export type ElementType =
   | 'float32'
   | 'float16'
+  | 'float64'
   | 'uint8'
   | 'int8'
   | 'uint16'

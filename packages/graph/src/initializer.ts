@@ -67,7 +67,7 @@ const isPlain = (values: Elements | readonly number[]): values is readonly numbe
 
 function stored(type: ElementType, values: readonly number[], where: string): Elements {
   const elements = convert(type, values);
-  const isFloat = type === 'float32' || type === 'float16';
+  const isFloat = type === 'float32' || type === 'float16' || type === 'float64';
   if (isFloat) return elements;
   const bytes = new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength);
   const kept = valuesOf({ type, shape: [values.length] }, bytes);
@@ -81,6 +81,8 @@ function convert(type: ElementType, values: readonly number[]): Elements {
   switch (type) {
     case 'float32':
       return Float32Array.from(values);
+    case 'float64':
+      return Float64Array.from(values);
     case 'float16':
       return float32ToFloat16Bits(values);
     case 'int64':

@@ -327,6 +327,8 @@ function listedData(proto: Onnx.ITensorProto, type: ElementType, shape: readonly
   switch (type) {
     case 'float32':
       return bytesOf(Float32Array.from(proto.floatData ?? []));
+    case 'float64':
+      return bytesOf(Float64Array.from(proto.doubleData ?? []));
     case 'int64':
       return bytesOf(BigInt64Array.from(proto.int64Data ?? [], (item) => BigInt(item.toString())));
     case 'int32':

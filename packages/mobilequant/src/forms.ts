@@ -1,4 +1,7 @@
-/** The three forms of a model as language models: float, simulated (rounded in float), integer (exported, run in integers). */
+/**
+ * The forms of a model as language models: float, simulated (rounded in float), integer (exported, run in integers), htp (exported for
+ * an NPU, in its arithmetic).
+ */
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,7 +15,7 @@ import {
   type QuantizedModel,
   simulatedReading,
 } from '@mobilequant/core';
-import { cachedModel, exportOnnx, integerModel, isCached, qnnModel } from '@mobilequant/exporter';
+import { cachedModel, exportOnnx, integerModel, isCached, type QnnModelOptions, qnnModel } from '@mobilequant/exporter';
 import { writeExport } from '@mobilequant/exporter/node';
 import { readModel as readGraph } from '@mobilequant/graph/node';
 import type { Runtime } from '@mobilequant/tracer';
@@ -20,7 +23,7 @@ import { isQuantized, QUANTIZATION_FILE, readFloat, readQuantized } from './quan
 import { QuantizedDirectoryError } from './quantized-directory-error.ts';
 import { readModel } from './read-model.ts';
 
-export const FORMS = ['float', 'simulated', 'integer'] as const;
+export const FORMS = ['float', 'simulated', 'integer', 'htp'] as const;
 
 export type Form = (typeof FORMS)[number];
 
@@ -41,7 +44,8 @@ export interface FormOptions {
 }
 
 /**
- * A form of the model in a directory, one that `quantize` wrote, a float checkpoint (float only), or an exported one (integer only).
+ * A form of the model in a directory, one that `quantize` wrote, a float checkpoint (float only), or an exported one (integer; htp for
+ * what was exported for an NPU).
  *
  * @throws QuantizedDirectoryError when the directory does not have that form.
  */
@@ -51,7 +55,7 @@ export async function openForm(
   form: Form,
   options: FormOptions,
 ): Promise<LanguageModel> {
-  if (form !== 'integer') checkHasWeights(directory, form);
+  if (form === 'float' || form === 'simulated') checkHasWeights(directory, form);
   switch (form) {
     case 'float':
       return floatModel(runtime, await readFloatForm(directory));
@@ -66,6 +70,14 @@ export async function openForm(
         `a quantized model with ${QUANTIZATION_FILE}, or an exported one with ${ONNX_FILE}`,
         'neither',
         'Run `mobilequant quantize` first.',
+      );
+    case 'htp':
+      if (existsSync(join(directory, PREFILL_FILE))) return npuModel(runtime, directory, { arithmetic: 'htp' });
+      throw new QuantizedDirectoryError(
+        directory,
+        `a model exported for an NPU, with ${PREFILL_FILE}`,
+        'none',
+        'Run `mobilequant export DIR --target qnn-qdq` first.',
       );
   }
 }
@@ -127,11 +139,15 @@ export async function exportedModel(
   return (isCached(graph) ? cachedModel : integerModel)(runtime, graph, fused ? { file } : {});
 }
 
-/** What was exported for an NPU, as this machine computes it. */
-export async function npuModel(runtime: Runtime, directory: string): Promise<LanguageModel> {
+/** What was exported for an NPU, on this machine: as it is written, or in the NPU's arithmetic. */
+export async function npuModel(
+  runtime: Runtime,
+  directory: string,
+  options: QnnModelOptions = {},
+): Promise<LanguageModel> {
   const graphs = async (name: string) => ({
     graph: await readGraph(join(directory, `${name}.onnx`)),
     inputs: await readGraph(join(directory, `${name}-inputs.onnx`)),
   });
-  return qnnModel(runtime, { prefill: await graphs('prefill'), decode: await graphs('decode') });
+  return qnnModel(runtime, { prefill: await graphs('prefill'), decode: await graphs('decode') }, options);
 }

@@ -47,7 +47,7 @@ Divergence is that of the first 2 windows; of single sites, which takes minutes,
 A form's perplexity over another's is given with its standard error, over windows and paired.
 Presets round the weights of DIR and tune: its float form is a model with these weights, no longer the one that it was made of (--reference).
 With --tasks: the items of lm-evaluation-harness's tasks, counted as it counts them (docs/evaluation.md).
-DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model (float), or what export wrote (integer).`;
+DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model (float), or what export wrote (integer; htp for an NPU's).`;
 
 /** Options that are about the windows of a text. */
 const OF_WINDOWS = ['data', 'windows', 'reference', 'compare', 'layers', 'sites', 'divergence'] as const;
@@ -113,7 +113,7 @@ export const evaluate: Command = command({
     if (compare === 'float' && form !== 'float' && isQuantized(directory) && (await roundsWeights(directory)))
       report('The float form has the weights of this directory, which were rounded; compare with --reference MODEL.');
     if (layers || sites || divergence !== 'none') await readQuantized(directory);
-    if (form !== 'integer') {
+    if (form === 'float' || form === 'simulated') {
       const { maxPositions } = (await readFloatForm(directory)).config;
       if (tokens > maxPositions)
         report(`Windows of ${tokens} tokens are longer than the model's ${maxPositions} positions.`);
