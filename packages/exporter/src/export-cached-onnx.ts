@@ -33,12 +33,6 @@ export interface CachedOnnxOptions {
 export const cacheName = (kind: 'past_key_values' | 'present', layer: number, part: CachePart): string =>
   `${kind}.${layer}.${part === 'keys' ? 'key' : 'value'}`;
 
-/** Sizes that no dimension of a model is likely to have; all differ, as `anySize` needs it. */
-const SIZES = [
-  { tokens: 11, past: 17 },
-  { tokens: 13, past: 19 },
-] as const;
-
 /**
  * A quantized model as an ONNX graph (opset 21, standard operators only) that goes on behind a cache, under the names that
  * transformers.js and ONNX Runtime GenAI know:
@@ -61,7 +55,7 @@ export async function exportCachedOnnx(model: QuantizedModel, options: CachedOnn
     embedding: await floatType(weights, 'model.embed_tokens.weight'),
     head: await floatType(weights, headName(weights)),
   };
-  const [first, second] = SIZES.map((size) => tracedAt(model, size, keepLogits, types)) as [Graph, Graph];
+  const [first, second] = sizesFor(config).map((size) => tracedAt(model, size, keepLogits, types)) as [Graph, Graph];
   const caches = cachesOf(config);
   const past = new Set(caches.map(({ layer, part }) => pastName(layer, part)));
   const decoder = integerCaches(anySize(first, second), past);
@@ -101,10 +95,33 @@ const LOGITS = 'text.logits'; // without the axis of the batch
 const cachesOf = ({ layers }: Pick<DecoderConfig, 'layers'>): { layer: number; part: CachePart }[] =>
   Array.from({ length: layers }, (_, layer) => CACHE_PARTS.map((part) => ({ layer, part }))).flat();
 
+interface Size {
+  readonly tokens: number;
+  readonly past: number;
+}
+
+/**
+ * Two sizes to trace at. What depends on them must not be what something else is by chance: equal shapes are one constant in a trace, so
+ * that its nodes would be others (and `anySize` would refuse them).
+ */
+function sizesFor({ hidden, ffn, heads, kvHeads, headDim, rotaryDim, vocab, prefix }: DecoderConfig): Size[] {
+  const fixed = [hidden, ffn, heads, kvHeads, headDim, rotaryDim, vocab, heads * headDim, kvHeads * headDim];
+  const rows = [...new Set([1, heads / kvHeads, kvHeads, heads])];
+  const entries = [...new Set([0, prefix.length])];
+  const found: Size[] = [];
+  for (let tokens = 11; found.length < 2; tokens += 2) {
+    const past = 7 * tokens + 4;
+    const varying = [...rows.map((each) => each * tokens), ...entries.flatMap((n) => [n + past, n + past + tokens])];
+    const all = [...varying, ...new Set(fixed)];
+    if (new Set(all).size === all.length) found.push({ tokens, past });
+  }
+  return found;
+}
+
 /** The decoder at a size: ids, what positions say and caches → logits and caches. */
 function tracedAt(
   model: QuantizedModel,
-  { tokens, past }: { readonly tokens: number; readonly past: number },
+  { tokens, past }: Size,
   keepLogits: boolean,
   types: Readonly<Record<'embedding' | 'head', 'float16' | 'float32'>>,
 ): Graph {

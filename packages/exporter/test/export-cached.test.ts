@@ -135,6 +135,15 @@ describe('behind a cache', () => {
   });
 });
 
+test.each([
+  { heads: 4, kvHeads: 2, headDim: 88 },
+  { heads: 11, kvHeads: 11, headDim: 22 },
+  { heads: 8, kvHeads: 1, headDim: 32 },
+])('sizes to trace at are none of the model: %o', async (sizes) => {
+  const config = { ...architecture('llama'), ...sizes, rotaryDim: sizes.headDim, hidden: 26, ffn: 92 };
+  verify(await exportCachedOnnx(await modelOf(quantizedForm(config, 'exact'), recipes.w8a8)));
+});
+
 describe('as a language model', () => {
   const collect = async (model: LanguageModel, prompt: Int32Array, count: number): Promise<number[]> => {
     const made: number[] = [];

@@ -102,6 +102,23 @@ describe('from a model to an exported one', () => {
     expect((await said('minmax', '--temperature', '2', '--seed', '4')).tokens).not.toEqual(drawn.tokens);
   });
 
+  test('an export for other runtimes goes on with a text by its cache, as the model does by reading all again', async () => {
+    const options = ['--prompt', PROMPT, '--tokens', '4', '--json'];
+    const said = async (...args: string[]) => JSON.parse((await mobilequant('generate', ...args, ...options)).out);
+    const { tokens } = await said('minmax');
+    expect(tokens).toHaveLength(4);
+    for (const [target, ...files] of [
+      ['transformers-js', 'config.json', 'generation_config.json', 'onnx/model_quantized.onnx', 'tokenizer.json'],
+      ['genai', 'genai_config.json', 'model.onnx', 'tokenizer.json'],
+    ] as const) {
+      const done = await mobilequant('export', 'minmax', '--target', target, '--out', target, '--json');
+      expect(Object.keys(JSON.parse(done.out).files)).toEqual(expect.arrayContaining(files));
+      expect((await said(target, '--form', 'integer')).tokens).toEqual(tokens);
+      const fixed = await mobilequant('export', 'minmax', '--target', target, '--out', 'never', '--tokens', '16');
+      expect(fixed.reports).toContain('--tokens');
+    }
+  });
+
   test('export writes what evaluate can measure', async () => {
     expect(
       (await mobilequant('export', 'minmax', '--target', 'onnx', '--out', 'exported', '--tokens', '16')).status,
