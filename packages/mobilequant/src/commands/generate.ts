@@ -19,7 +19,7 @@ const options = {
 };
 
 const notes = `DIR is what quantize wrote (all forms), a float model (float), or what export wrote (integer). An export for an NPU (qnn-qdq) is run on this machine,
-prefill and decode with their cache of integers, as it is written (integer) or as the NPU rounds (htp); other forms read the whole text again for each token.`;
+prefill and decode with their cache of integers, as it is written (integer) or as the NPU rounds (htp); exports for other runtimes (transformers-js, genai) have such a cache too; other forms read the whole text again for each token.`;
 
 export const generateCommand: Command = command({
   name: 'generate',
