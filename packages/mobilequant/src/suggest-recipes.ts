@@ -42,7 +42,7 @@ function ofBudget(
     after,
   } = placePrecision({ config, weights, recipe, divergences }, budget);
   if (moved.length === 0 || after >= before) return [];
-  const work = `${formatNumber(100 * cost)} % of the layers’ multiply-accumulates`;
+  const work = `${(100 * cost).toFixed(1)} % of the layers’ multiply-accumulates`;
   const why = `${moved.length} activation sites get 16 bits, which moves ${work} to 16-bit inputs or outputs. The divergences of the 8-bit sites, each alone, add up to ${thousandths(after)} instead of ${thousandths(before)} thousandths of a nat.`;
   return [
     { moved, override: overrideOf(`16 bits for ${formatNumber(100 * budget)} % of the work`, why, wider, recipe) },

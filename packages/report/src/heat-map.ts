@@ -28,6 +28,7 @@ export interface HeatMap {
 const TICK_STEPS = [1, 2, 5, 10, 20];
 
 export function heatMap({ id, caption, rows, limits, costly, unit, text, limit = text, none }: HeatMap): Markup {
+  if (rows.length === 0) return html``;
   const colours = limits.map((_, i) => i).concat(limits.length);
   const scale = scaleThreshold<number, number>()
     .domain(limits)

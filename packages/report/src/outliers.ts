@@ -28,7 +28,9 @@ const times = ({ largest, median }: Peak): string =>
 
 /** A token between those beside it. */
 const textOf = ({ before, text, after, index }: Outlier['token']): Markup =>
-  html`<q><span>${before}</span><mark>${visible(text)}</mark><span>${after}</span></q> <small>at ${index}</small>`;
+  html`<q><span>${lines(before)}</span><mark>${visible(text)}</mark><span>${lines(after)}</span></q> <small>at ${index}</small>`;
+
+const lines = (text: string): string => text.replaceAll('\n', '↵').replaceAll('\t', '⇥');
 
 /** A token of blanks has to be seen. */
-const visible = (text: string): string => text.replaceAll('\n', '↵').replaceAll('\t', '⇥').replaceAll(' ', '␣');
+const visible = (text: string): string => lines(text).replaceAll(' ', '␣');

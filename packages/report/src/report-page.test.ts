@@ -13,7 +13,7 @@ const row = (html: string, table: string, name: string): string[] => {
   const body = html.slice(from, html.indexOf('</table>', from));
   const found = body.slice(body.indexOf(`<th scope="row">${name}</th>`));
   return all(found.slice(0, found.indexOf('</tr>')), /<td[^>]*>(.*?)<\/td>/g).map((cell) =>
-    cell.replace(/<[^>]*>/g, ''),
+    cell.replace(/<[^>]*>/g, '').replaceAll('\u00a0', ' '),
   );
 };
 
@@ -36,7 +36,9 @@ test('what was not measured has no section', () => {
   const [{ score, tuning, ...bare }] = models;
   const small = reportPage({ models: [bare], tool });
   expect(headings(small)).toEqual(['summary', 'cost']);
-  expect(small).toContain('smollm2-w8a8 is smollm2 quantized to w8a8 by best: 249 MB instead of 652 MB.</p>');
+  expect(small.replaceAll('\u00a0', ' ')).toContain(
+    'smollm2-w8a8 is smollm2 quantized to w8a8 by best: 249 MB instead of 652 MB.</p>',
+  );
 });
 
 test('the summary says what was measured', () => {
@@ -58,7 +60,11 @@ test('a heat map has its numbers in cells, in words, and in a table', () => {
   const layers = Array.from({ length: 4 }, (_, i) => (i === 1 ? null : ([31, 0, 48, 22][i] as number)));
   const noise = { own: [{ site: 'mlp.w1.output', layers }], total: [] };
   const { models, tool } = sampleReport();
-  const html = reportPage({ models, tool, noise: { ...noise, total: noise.own } });
+  const html = reportPage({
+    models,
+    tool,
+    noise: { ...noise, total: [{ site: 'mlp.w2.weight', layers: [null, null] }] },
+  });
   expect(html).toContain('aria-label="22.0 dB in layer 3 to 48.0 dB in layer 2"');
   expect(html).toContain(
     '<rect class="h6" x="3" width="1" height="1"><title>layer 3: 22.0 dB</title>'.replace('h6', 'h5'),

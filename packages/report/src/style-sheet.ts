@@ -39,7 +39,7 @@ caption span{display:inline-block;position:sticky;left:0;max-width:min(42rem,cal
 .figures dt{font:.8125rem/1.4 var(--plain);color:var(--muted)}
 .figures dd{margin:0;font-size:1.625rem;line-height:1.25;font-variant-numeric:lining-nums tabular-nums}
 .figures small{display:block;font-family:var(--plain);line-height:1.4}
-.scroll{overflow-x:auto;margin:0 0 1rem;max-width:100%;background:linear-gradient(to left,var(--paper),transparent) right/2.5rem 100% no-repeat local,linear-gradient(to left,var(--rule),transparent) right/1rem 100% no-repeat scroll}
+.scroll{overflow-x:auto;margin:0 0 1rem;max-width:100%;background:linear-gradient(to left,var(--paper) 1.25rem,transparent) right/3rem 100% no-repeat local,linear-gradient(to left,var(--rule),transparent) right/1rem 100% no-repeat scroll}
 tbody th{position:sticky;left:0;background:var(--paper)}
 table{border-collapse:collapse;font:.8125rem/1.4 var(--plain);font-variant-numeric:lining-nums tabular-nums;color:var(--ink);border-bottom:1px solid var(--rule)}
 th,td{padding:.35rem .9rem .35rem 0;text-align:left;vertical-align:baseline;font-weight:400;white-space:nowrap}
@@ -77,7 +77,7 @@ ${LIGHT.heat.map((_, i) => `.h${i}{fill:var(--heat-${i})}`).join('')}
 .grid line{stroke:var(--rule);stroke-width:1}
 path{fill:none;vector-effect:non-scaling-stroke}
 .past{fill:color-mix(in srgb,var(--past) 22%,transparent);stroke:var(--past);stroke-width:1;stroke-dasharray:3 2}
-.now{fill:color-mix(in srgb,var(--first) 30%,transparent);stroke:var(--first);stroke-width:1.25}
+.now{fill:color-mix(in srgb,var(--first) 22%,transparent);stroke:var(--first);stroke-width:1.25}
 .line{fill:none;stroke-width:1.75}
 .kept{fill:var(--paper);stroke-width:2}
 .l0{stroke:var(--first)}.l1{stroke:var(--second);stroke-dasharray:7 3}.l2{stroke:var(--third);stroke-dasharray:2 3}
@@ -88,7 +88,8 @@ details{margin:.5rem 0}
 summary{cursor:pointer;padding:.35rem 0;width:max-content;max-width:100%;color:var(--first)}
 details[open]>summary{margin-bottom:.5rem}
 q{quotes:"“" "”"}
-q span{color:var(--muted);white-space:pre-wrap}
+q span{color:var(--muted)}
+q{white-space:pre}
 mark{background:color-mix(in srgb,var(--second) 22%,transparent);color:inherit;padding:0 .1em}
 pre{margin:0;padding:.9rem 1rem;max-height:22rem;overflow:auto;background:var(--shade);border:1px solid var(--rule);border-radius:4px;line-height:1.5;tab-size:2}
 pre code{user-select:all}

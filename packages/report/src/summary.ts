@@ -7,7 +7,7 @@ import type { ModelFacts, ReportData, Score } from './report-data.ts';
 import type { Section } from './section.ts';
 
 /** The models compared: the float one first, if it was measured. */
-export function summary({ models, conditions = [] }: ReportData): Section {
+export function summary({ models }: ReportData): Section {
   const losses = models.map(({ score }) => (score?.comparison ? score.comparison.ratio - 1 : 0));
   const largest = Math.max(...losses, 0);
   const [main] = models;
@@ -15,7 +15,7 @@ export function summary({ models, conditions = [] }: ReportData): Section {
   const content = html`${keyFigures(main)}
 ${dataTable({
   id: 'models',
-  caption: `Models${float ? `, against ${nameOf(float.with)}` : ''}. ${conditions.join(' ')}`,
+  caption: `Models${float ? `, against ${nameOf(float.with)}` : ''}.`,
   corner: 'Model',
   columns: ['Recipe', 'Method', 'Widths', 'Size', 'Perplexity', 'Loss', '± s. e.', 'Divergence', 'Agreement'],
   words: [0, 1, 2],
@@ -47,7 +47,7 @@ function cellsOf(model: ModelFacts, largest: number): readonly (Markup | string 
     score && fixed(score.perplexity, 2),
     found && barred(signedPercent(found.ratio - 1), largest > 0 ? (found.ratio - 1) / largest : 0),
     found?.standardError === undefined ? undefined : percent(found.standardError),
-    found && shortNumber(found.divergence),
+    found && fixed(found.divergence, 4),
     found && percent(found.agreement, 1),
   ];
 }

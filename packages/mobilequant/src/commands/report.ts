@@ -107,7 +107,9 @@ export const reportCommand: Command = command({
       page = {
         ...page,
         models: known((_, i) => scores[i]),
-        conditions: [`Measured on ${parts.length} windows of ${tokens} tokens of ${baseName(data)}.`],
+        conditions: [
+          `Text: ${baseName(data)}, ${parts.length} windows of ${tokens} tokens; sites on the first of them.`,
+        ],
         ...(await sitesOf(measuring, main, sensitivity, tokenizer)),
       };
     }
