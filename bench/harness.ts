@@ -1,10 +1,10 @@
 /**
  * How fast items are scored, beside lm-evaluation-harness in PyTorch on the same items and threads, one after the other in this run.
  *
- *     pnpm bench harness MODEL DATA PYTHON [ITEMS] [ROUNDS]
+ *     pnpm bench harness MODEL DATA PYTHON [ITEMS] [ROUNDS] [TASK,…]
  *
  * PYTHON has scripts/lm-eval/requirements.txt. Rounds alternate, so that a busy machine is busy for both; the harness is given one text at a
- * time (its default) and eight. Opening the model is not counted.
+ * time (its default) and eight. Opening the model and preparing tasks are not counted, tokenizing is.
  */
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -14,11 +14,11 @@ import { alignedTable, blocksOf, evaluateBlock, modelScorer, selectTasks } from 
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { openForm, readTaskData } from 'mobilequant';
 
-const TASKS = ['arc_challenge', 'hellaswag', 'lambada_openai'];
 const BATCHES = [1, 8];
 const TOKENS = 2048;
 
-const [model, data, python, items = '8', rounds = '2'] = process.argv.slice(2);
+const [model, data, python, items = '8', rounds = '2', tasks = 'arc_challenge,hellaswag,lambada_openai'] =
+  process.argv.slice(2);
 if (!model || !data || !python) {
   console.error('bench harness: expected MODEL, DATA and PYTHON.');
   process.exit(2);
@@ -52,7 +52,7 @@ function theirs(task: string, batch: number): number {
 }
 
 const rows = [];
-for (const task of TASKS) {
+for (const task of tasks.split(',')) {
   await ours(task); // programs are compiled
   const found = { ours: Infinity, theirs: BATCHES.map(() => Infinity) };
   for (let round = 0; round < Number(rounds); round++) {
