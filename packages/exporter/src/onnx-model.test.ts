@@ -71,8 +71,8 @@ describe('onnxModel', () => {
       node('Unsqueeze', ['seen', 'axes'], 'column'),
       node('Add', ['own', 'column'], 'logits'),
     ];
-    await expect(
-      onnxModel(runtime, await encodeModel(graph(inputs, use))),
-    ).rejects.toThrowErrorMatchingInlineSnapshot(`[ExportError: export: inputs: expected input_ids, attention_mask, position_ids and past_key_values.*, got pixels. Export the model for plain inference.]`);
+    await expect(onnxModel(runtime, await encodeModel(graph(inputs, use)))).rejects.toThrowErrorMatchingInlineSnapshot(
+      `[ExportError: export: inputs: expected input_ids, attention_mask, position_ids and past_key_values.*, got pixels. Export the model for plain inference.]`,
+    );
   });
 });
