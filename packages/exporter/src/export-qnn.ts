@@ -129,7 +129,7 @@ async function qnnGraphs(quantized: QuantizedModel, shape: TextShape): Promise<Q
   );
   const form = multiplyInstead(foldBiases(selectColumns(standardOperators(traced))));
   const graph = await quantizeOperators(prune(form), {
-    grids: new Map(positional.map(({ name, grid }) => [name, grid])),
+    grids: new Map(positional.flatMap(({ name, grid }) => (grid ? [[name, grid] as const] : []))),
     masks: new Set(kinds.map(({ names }) => names.mask)),
     products: new Map([['lm_head.weight_dequantized', await rangeOfLogits(model)]]),
   });

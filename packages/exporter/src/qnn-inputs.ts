@@ -7,12 +7,11 @@ import { quantize } from '@mobilequant/quantizer';
 import { bytesOf } from './bytes-of.ts';
 import type { ContextNames } from './decoder-assembly.ts';
 import { encodingOfGrid, type Grid, integerType } from './device-grid.ts';
+import { MASK_ZERO_POINT } from './quantize-operators.ts';
 
-/** What a masked score is lowered by; sums with it saturate, so that any number does that is larger than every score. */
-const MASKED = 40000;
+/** Levels of a mask: that of 0, and the one that hides a score. */
+const [OPEN, CLOSED] = [MASK_ZERO_POINT, 0];
 
-/** 0 is the highest level, `MASKED` below it the lowest. */
-export const MASK_GRID: Grid = { bits: 16, scale: Math.fround(MASKED / 65535), zeroPoint: 65535 };
 /** Both 1 and 0 are levels. */
 export const ROTARY_GRID: Grid = { bits: 16, scale: 1 / 32767, zeroPoint: 32768 };
 
@@ -33,7 +32,8 @@ export interface ContextKind {
 
 /** A value that depends on positions alone. */
 export interface Positional extends ValueInfo {
-  readonly grid: Grid;
+  /** None for a mask, whose depth depends on the scores. */
+  readonly grid?: Grid;
   readonly shape: readonly number[];
 }
 
@@ -45,17 +45,15 @@ export function positionalInputs(
 ): Positional[] {
   const before = past > 0 ? past : config.prefix.length;
   return kinds.flatMap(({ names: { cos, sin, mask } }) => [
-    ...[cos, sin].map((name) => positional(name, ROTARY_GRID, [tokens, config.headDim])),
-    positional(mask, MASK_GRID, [1, tokens, before + tokens]),
+    ...[cos, sin].map((name) => ({
+      name,
+      grid: ROTARY_GRID,
+      shape: [tokens, config.headDim],
+      type: integerType(ROTARY_GRID),
+    })),
+    { name: mask, shape: [1, tokens, before + tokens], type: 'uint16' as const },
   ]);
 }
-
-const positional = (name: string, grid: Grid, shape: readonly number[]): Positional => ({
-  name,
-  grid,
-  shape,
-  type: integerType(grid),
-});
 
 /** Nodes and constants, in the order in which they were asked for. */
 class Drawing {
@@ -188,8 +186,8 @@ function drawMask(
     const near = drawing.node('Less', [queries, last], own('near'));
     visible = drawing.node('And', [visible, near], own('visible_near'));
   }
-  const open = drawing.int32(own('open'), [], [MASK_GRID.zeroPoint]);
-  const closed = drawing.int32(own('closed'), [], [0]);
+  const open = drawing.int32(own('open'), [], [OPEN]);
+  const closed = drawing.int32(own('closed'), [], [CLOSED]);
   const levels = drawing.node('Where', [visible, open, closed], own('levels'));
   const rows = drawing.node('Cast', [levels], own('rows'), { to: elementCode('uint16') });
   const shape = drawing.constant(

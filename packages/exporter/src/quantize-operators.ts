@@ -36,7 +36,7 @@ import { ExportError } from './errors.ts';
 export interface ValueFacts {
   /** Grids of inputs that have no mark ahead. */
   readonly grids: ReadonlyMap<string, Grid>;
-  /** Inputs that scores are masked with: 0, or so low that nothing is left. */
+  /** Inputs that scores are masked with: 0, or so low that nothing is left. Their grid follows from the scores. */
   readonly masks: ReadonlySet<string>;
   /** Ranges of products that have no mark ahead, by the name of the (dequantized) weight. */
   readonly products: ReadonlyMap<string, Range>;
@@ -178,7 +178,7 @@ async function gridsOf(
   const marks = marksAhead(steps);
   const grids = new Map<string, Grid>();
   for (const { name } of graph.inputs) {
-    const grid = facts.grids.get(name) ?? marks.get(name);
+    const grid = facts.masks.has(name) ? gridOfMask(0) : (facts.grids.get(name) ?? marks.get(name));
     if (!grid)
       throw new ExportError(name, 'a site that it leads to, with an encoding', 'none', 'Add it to the recipe.');
     grids.set(name, grid);
@@ -214,7 +214,37 @@ async function gridsOf(
     const ahead = mark && (bits === 16 ? widened(mark) : mark);
     grids.set(step.y, fixed ?? ahead ?? gridOfRange(rangeOfOperator(step.node, operands.map(rangeOfGrid), facts)));
   }
+  for (const [mask, depth] of maskDepths(steps, grids, facts.masks)) grids.set(mask, gridOfMask(depth));
   return grids;
+}
+
+export const MASK_ZERO_POINT = 65535;
+
+/** 0 is the highest level, what hides a score the lowest. */
+const gridOfMask = (depth: number): Grid => ({
+  bits: 16,
+  scale: Math.fround(depth / MASK_ZERO_POINT),
+  zeroPoint: MASK_ZERO_POINT,
+});
+
+/**
+ * What each mask must take from every score so that the sum saturates: no more than that, for a device adds both operands on one grid, and
+ * the finer one keeps the fewer bits the coarser the other is.
+ */
+function maskDepths(
+  steps: readonly Step[],
+  grids: ReadonlyMap<string, Grid>,
+  masks: ReadonlySet<string>,
+): Map<string, number> {
+  const depths = new Map([...masks].map((name) => [name, 0]));
+  for (const step of steps) {
+    const mask = step.kind === 'operator' && step.data.find((name) => masks.has(name));
+    if (step.kind !== 'operator' || !mask) continue;
+    const scores = step.data.find((name) => name !== mask) as string;
+    const [{ max }, { min }] = [scores, step.y].map((name) => rangeOfGrid(grids.get(name) as Grid)) as [Range, Range];
+    depths.set(mask, Math.max(depths.get(mask) as number, max - min));
+  }
+  return depths;
 }
 
 /** The first mark that each value comes to with nothing but moves between. */
