@@ -45,9 +45,9 @@ export {
 export { htpArithmetic } from './htp/htp-arithmetic.ts';
 export { type IntegerKernels, integerForm, integerKernels } from './integer-kernels.ts';
 export { type IntegerModelOptions, integerModel } from './integer-model.ts';
-export { onnxModel } from './onnx-model.ts';
 export { checkEncodings, type LintOptions, lintGraph, lintRules } from './lint/lint-graph.ts';
 export type { Finding, LintDevice, LintRule, Severity } from './lint/lint-rule.ts';
+export { onnxModel } from './onnx-model.ts';
 export { type QnnModelOptions, type QnnPair, qnnModel } from './qnn-model.ts';
 export { runtimeForm } from './runtime-form.ts';
 export {

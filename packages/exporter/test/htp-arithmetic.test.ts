@@ -95,7 +95,9 @@ const bytesOf = (text: string): Uint8Array<ArrayBuffer> => Uint8Array.from(Buffe
 test('an operator that is not known is an error with its name', async () => {
   const { graph } = fixture('sigmoid-u16');
   const nodes = graph.nodes.map((node) => (node.op === 'Sigmoid' ? { ...node, op: 'Tanh' } : node));
-  await expect(htpArithmetic({ ...graph, nodes })).rejects.toThrow('an operator whose arithmetic on HTP is known (Add, Convert, Gelu, Gemm, LpNormalization, MatMul, Mul, Sigmoid, Softmax), got Tanh');
+  await expect(htpArithmetic({ ...graph, nodes })).rejects.toThrow(
+    'an operator whose arithmetic on HTP is known (Add, Convert, Gelu, Gemm, LpNormalization, MatMul, Mul, Sigmoid, Softmax), got Tanh',
+  );
 });
 
 test('a product whose second operand is not symmetric is an error', async () => {
