@@ -7,7 +7,8 @@
  * CONFIG (default `bench/results.config.json`) says which models, texts and rows; `--path` where the folders lie that it calls `$NAME`.
  * What is done is kept in the folder of records, a JSON file for each, so the command can be stopped and called again; quantized
  * models, which lie in the work folder, are removed once they are measured, unless `--keep`. `--markdown` writes the document of what is
- * there, and measures nothing. `--records` (default `records` in the work folder) can be a folder that outlives the others.
+ * there, and measures nothing. Records (default `bench/results/records`) belong to the repository: the document is made of them, and a row that
+ * was measured elsewhere need not be measured again.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -43,7 +44,7 @@ const { positionals, values } = parseArgs({
     width: { type: 'string', multiple: true },
     windows: { type: 'string' },
     work: { type: 'string', default: 'out/results' },
-    records: { type: 'string' },
+    records: { type: 'string', default: fileURLToPath(new URL('./results/records', import.meta.url)) },
     out: { type: 'string', default: 'docs/results.md' },
     threads: { type: 'string', default: '2' },
     keep: { type: 'boolean', default: false },
@@ -59,7 +60,7 @@ const windows = values.windows === undefined ? undefined : Number(values.windows
 const work = resolve(values.work);
 const threads = Number(values.threads);
 const failures: string[] = [];
-const store = recordStore(values.records ?? join(work, 'records'));
+const store = recordStore(values.records);
 
 const STATUS_SECONDS = 20;
 const CLI = fileURLToPath(new URL('../packages/mobilequant/src/cli.ts', import.meta.url));
@@ -204,7 +205,7 @@ if (!values.markdown) {
   for (const job of jobs) await measureModel(job, clock);
 }
 await writeDocument(config);
-console.log(`${values.out} is written; what was measured lies in ${work}.`);
+console.log(`${values.out} is written; what was measured lies in ${values.records}.`);
 if (failures.length > 0) {
   console.error(`${failures.length} rows failed:\n${failures.join('\n')}`);
   process.exitCode = 1;
