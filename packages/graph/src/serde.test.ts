@@ -245,7 +245,7 @@ describe('decodeModel', () => {
     ['dimensions past all memory', model({ initializer: [{ ...tensor, dims: [2 ** 40, 2 ** 40] }] })],
     ['two initializers of one name', model({ initializer: [tensor, tensor] })],
     ['an initializer without a name', model({ initializer: [{ ...tensor, name: '' }] })],
-    ['a type that is not supported', model({ initializer: [{ ...tensor, dataType: 11 }] })],
+    ['a type that is not supported', model({ initializer: [{ ...tensor, dataType: 14 }] })],
     ['a type that does not exist', model({ initializer: [{ ...tensor, dataType: 99 }] })],
     ['an external length that is not the shape’s', model(external({ location: 'w.data', length: '4' }))],
     ['an external offset that is no number', model(external({ location: 'w.data', offset: '-1' }))],
