@@ -7,7 +7,7 @@ const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
  * Three digits, with a power of ten where they would be far from the point.
  *
  * @example
- * shortNumber(0.0000213); // => '2.13 × 10⁻⁵'
+ * shortNumber(0.0000213); // => '2.13\u00a0×\u00a010⁻⁵'
  */
 export function shortNumber(x: number): string {
   if (!Number.isFinite(x)) return Number.isNaN(x) ? 'not a number' : x > 0 ? '∞' : '−∞';
