@@ -2,9 +2,10 @@
  * A graph with a cache as a language model: a text that was begun reads each of its tokens once.
  */
 import type { LanguageModel, TextReader } from '@mobilequant/core';
-import type { ElementType, Graph } from '@mobilequant/graph';
-import type { Runtime, TensorData, Value, Values } from '@mobilequant/tracer';
+import type { Graph } from '@mobilequant/graph';
+import type { Runtime, Value, Values } from '@mobilequant/tracer';
 import { tableName } from './cached-inputs.ts';
+import { emptyCache } from './empty-cache.ts';
 import { ExportError } from './errors.ts';
 import { unpackedForm } from './integer-kernels.ts';
 import { FUSED, type IntegerModelOptions } from './integer-model.ts';
@@ -12,12 +13,6 @@ import { FUSED, type IntegerModelOptions } from './integer-model.ts';
 /** Whether a graph is one of those that go on behind a cache: `exportCachedOnnx` made it. */
 export const isCached = ({ inputs }: Pick<Graph, 'inputs'>): boolean =>
   inputs.some(({ name }) => name.startsWith('past_key_values.'));
-
-const ARRAYS: Partial<Record<ElementType, new (length: number) => TensorData>> = {
-  float32: Float32Array,
-  uint8: Uint8Array,
-  uint16: Uint16Array,
-};
 
 /**
  * Runs a graph of `exportCachedOnnx`, as it was exported or in its `runtimeForm`. Texts have at most as many tokens as it has positions.
@@ -38,12 +33,9 @@ export async function cachedModel(
   const program = file === undefined ? await runtime.compile(unpackedForm(graph)) : await runtime.load(file, FUSED);
 
   const empty = Object.fromEntries(
-    graph.inputs.flatMap(({ name, type, shape: [batch, heads, , size] }): [string, Value][] => {
-      if (!name.startsWith('past_key_values.')) return [];
-      const Elements = ARRAYS[type];
-      if (!Elements) throw new ExportError(name, 'a cache of float32, uint8 or uint16', type, 'Export it again.');
-      return [[name, { data: new Elements(0), shape: [batch, heads, 0, size] as number[] }]];
-    }),
+    graph.inputs.flatMap(({ name, type, shape }): [string, Value][] =>
+      name.startsWith('past_key_values.') ? [[name, emptyCache(name, type, shape)]] : [],
+    ),
   );
   /** Reads tokens behind so many others; keep: of how many logits are wanted, 0 for all. */
   const run = async (tokens: Int32Array, past: number, cache: Values, keep: number): Promise<Values> => {

@@ -72,7 +72,7 @@ describe('onnxModel', () => {
       node('Add', ['own', 'column'], 'logits'),
     ];
     await expect(onnxModel(runtime, await encodeModel(graph(inputs, use)))).rejects.toThrowErrorMatchingInlineSnapshot(
-      `[ExportError: export: inputs: expected input_ids, attention_mask, position_ids and past_key_values.*, got pixels. Export the model for plain inference.]`,
+      `[ExportError: export: inputs: expected input_ids, attention_mask, position_ids, num_logits_to_keep and past_key_values.*, got pixels. Export the model for plain inference.]`,
     );
   });
 });

@@ -4,11 +4,14 @@
  *     input_ids                       [tokens] or [1, tokens]; a fixed length is filled up on the right
  *     attention_mask, position_ids    where the file wants them: ones, and 0, 1, …
  *     past_key_values.*               empty
+ *     num_logits_to_keep              0, for all
  *     logits                          [tokens, vocab] or [1, tokens, vocab], float32
  */
 import type { LanguageModel } from '@mobilequant/core';
 import type { InputType, Runtime, TensorData, Value, Values } from '@mobilequant/tracer';
+import { emptyCache } from './empty-cache.ts';
 import { ExportError } from './errors.ts';
+import { FUSED } from './integer-model.ts';
 
 /**
  * Loads a file (its path, or bytes).
@@ -16,12 +19,12 @@ import { ExportError } from './errors.ts';
  * @throws ExportError when the file has other inputs than these, or no `logits`.
  */
 export async function onnxModel(runtime: Runtime, file: string | Uint8Array): Promise<LanguageModel> {
-  const program = await runtime.load(file, { optimization: 'all', fuseQuantization: true });
+  const program = await runtime.load(file, FUSED);
   const ids = program.inputTypes?.get('input_ids');
   const size = ids?.shape.at(-1);
-  const wanted = `input_ids, attention_mask, position_ids and past_key_values.*`;
+  const wanted = 'input_ids, attention_mask, position_ids, num_logits_to_keep and past_key_values.*';
   const other = program.inputs.find(
-    (name) => !/^(input_ids|attention_mask|position_ids|past_key_values\..+)$/.test(name),
+    (name) => !/^(input_ids|attention_mask|position_ids|num_logits_to_keep|past_key_values\..+)$/.test(name),
   );
   if (!ids || size === undefined || other !== undefined)
     throw new ExportError(
@@ -58,7 +61,9 @@ export async function onnxModel(runtime: Runtime, file: string | Uint8Array): Pr
 
 /** What one of the inputs is given for a text. */
 function inputOf(name: string, input: InputType, tokens: Int32Array, length: number): Value {
-  if (name.startsWith('past_key_values.')) return emptyPast(name, input);
+  if (name.startsWith('past_key_values.')) return emptyCache(name, input.type, input.shape);
+  if (name === 'num_logits_to_keep')
+    return { data: numbers(name, input.type, 1, () => 0), shape: input.shape as number[] };
   const values = {
     input_ids: (i: number) => tokens[i] ?? 0,
     attention_mask: (i: number) => (i < tokens.length ? 1 : 0),
@@ -73,16 +78,4 @@ function numbers(name: string, type: string, length: number, value: (i: number) 
   if (type === 'int32') return Int32Array.from({ length }, (_, i) => value(i));
   if (type === 'float32') return Float32Array.from({ length }, (_, i) => value(i));
   throw new ExportError(name, 'int64, int32 or float32', type, 'Export the model with such an input.');
-}
-
-/** Keys or values of no tokens: the first size that is not fixed is the batch, the others are the tokens. */
-function emptyPast(name: string, { type, shape }: InputType): Value {
-  if (type !== 'float32') throw new ExportError(name, 'float32', type, 'Export the model without a cache.');
-  const [batch = 1, ...others] = shape;
-  const sizes = [typeof batch === 'number' ? batch : 1, ...others.map((size) => (typeof size === 'number' ? size : 0))];
-  if (!sizes.includes(0)) {
-    const advice = 'Export the model without a cache, or with one that can be empty.';
-    throw new ExportError(name, 'a cache of any length', `[${shape.join(', ')}]`, advice);
-  }
-  return { data: new Float32Array(0), shape: sizes };
 }

@@ -16,7 +16,7 @@ import type { Value, Values } from '@mobilequant/tracer';
 import { describe, expect, test } from 'vitest';
 import { architecture, architectures } from '../../calibration/test/architectures.ts';
 import { tinyWeights } from '../../calibration/test/tiny-layer.ts';
-import { cachedModel, exportCachedOnnx, fuseTransposes, runtimeForm } from '../src/index.ts';
+import { cachedModel, exportCachedOnnx, fuseTransposes, onnxModel, runtimeForm } from '../src/index.ts';
 import { config as llama, quantized, randomTokens, randomWeights, runtime } from './tiny-model.ts';
 
 const textOf = (vocab: number, length = 24): Int32Array => randomTokens(length, vocab, 2);
@@ -196,5 +196,13 @@ describe.each(['w8a8', 'w4a8'] as const)('the runtime form of %s', (name) => {
     const [exact, own] = [await cachedModel(runtime, form), await cachedModel(runtime, graph)];
     expect(relative(await exact.logits(text), await own.logits(text))).toBeLessThan(1e-5);
     await Promise.all([exact.release?.(), own.release?.()]);
+  });
+
+  test('is a file like any other, its cache of integers empty', async () => {
+    const graph = runtimeForm(await exportCachedOnnx(await quantized(name), { keepLogits: true }));
+    const text = textOf(llama.vocab, 12);
+    const [foreign, own] = [await onnxModel(runtime, await encodeModel(graph)), await cachedModel(runtime, graph)];
+    expect(relative(await foreign.logits(text), await own.logits(text))).toBeLessThan(1e-5);
+    await Promise.all([foreign.release?.(), own.release?.()]);
   });
 });
