@@ -9,7 +9,7 @@
 import { type DecoderConfig, isSliding, MASKED, ropeTables } from '@mobilequant/core';
 import { elementCode, type TensorType, type ValueInfo } from '@mobilequant/graph';
 import type { Assembly } from './assembly.ts';
-import { type ContextNames, contextNames, TO_THE_END } from './decoder-assembly.ts';
+import { layerKinds, TO_THE_END } from './decoder-assembly.ts';
 
 export const SEQUENCE = 'sequence_length';
 export const TOTAL = 'total_sequence_length';
@@ -19,14 +19,6 @@ export const IDS = 'text.ids';
 
 /** The constant that has a row for each position of a text. */
 export const tableName = (name: string): string => `${name}.table`;
-
-/** One layer of each kind: those that slide, and those that do not. */
-export function layerKinds(config: DecoderConfig): { readonly names: ContextNames; readonly layer: number }[] {
-  const layers = Array.from({ length: config.layers }, (_, layer) => layer);
-  return layers
-    .filter((layer) => layers.findIndex((l) => isSliding(config, l) === isSliding(config, layer)) === layer)
-    .map((layer) => ({ names: contextNames(config, layer), layer }));
-}
 
 /**
  * Draws them.

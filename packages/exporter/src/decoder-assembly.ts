@@ -73,7 +73,7 @@ interface Template {
 }
 
 /** Names of what layers of a kind share. */
-export type ContextNames = Readonly<Record<'cos' | 'sin' | 'mask', string>>;
+type ContextNames = Readonly<Record<'cos' | 'sin' | 'mask', string>>;
 
 const CONTEXT: ContextNames = { cos: 'rotary.cos', sin: 'rotary.sin', mask: 'attention.mask' };
 const SLIDING_CONTEXT: ContextNames = {
@@ -83,8 +83,22 @@ const SLIDING_CONTEXT: ContextNames = {
 };
 
 /** The names under which a layer's rotary tables and mask stand in the graph. */
-export const contextNames = (config: Pick<DecoderConfig, 'sliding'>, layer: number): ContextNames =>
+const contextNames = (config: Pick<DecoderConfig, 'sliding'>, layer: number): ContextNames =>
   isSliding(config, layer) ? SLIDING_CONTEXT : CONTEXT;
+
+/** What layers of a kind share: the names of tables and mask, and one of these layers. */
+export interface LayerKind {
+  readonly names: ContextNames;
+  readonly layer: number;
+}
+
+/** One layer of each kind: those that slide, and those that do not. */
+export function layerKinds(config: DecoderConfig): LayerKind[] {
+  const layers = Array.from({ length: config.layers }, (_, layer) => layer);
+  return layers
+    .filter((layer) => layers.findIndex((l) => isSliding(config, l) === isSliding(config, layer)) === layer)
+    .map((layer) => ({ names: contextNames(config, layer), layer }));
+}
 
 export const CACHE_PARTS = ['keys', 'values'] as const;
 export type CachePart = (typeof CACHE_PARTS)[number];

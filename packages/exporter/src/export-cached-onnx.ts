@@ -9,12 +9,13 @@ import { type DecoderConfig, headName, type QuantizedModel } from '@mobilequant/
 import type { ElementType, Graph, ValueInfo } from '@mobilequant/graph';
 import { anySize } from './any-size.ts';
 import { Assembly } from './assembly.ts';
-import { drawPositions, IDS, layerKinds, SEQUENCE, TOTAL } from './cached-inputs.ts';
+import { drawPositions, IDS, SEQUENCE, TOTAL } from './cached-inputs.ts';
 import {
   CACHE_PARTS,
   type CachePart,
   checkedTokens,
   DecoderAssembly,
+  layerKinds,
   pastName,
   presentName,
 } from './decoder-assembly.ts';

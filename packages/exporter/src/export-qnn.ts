@@ -9,17 +9,10 @@
  * The same block as ever is traced in device form (`quantizedDeviceForm`, `deviceTap`), and `quantizeOperators` gives the values
  * between its sites grids of their own. All grids come from the model, so a cache's integers mean the same to both.
  */
-import { headName, isSliding, type QuantizedModel, quantizedDeviceForm } from '@mobilequant/core';
+import { headName, type QuantizedModel, quantizedDeviceForm } from '@mobilequant/core';
 import { type Graph, prune, type ValueInfo } from '@mobilequant/graph';
 import { fakeQuantize, type Range, splitSite } from '@mobilequant/quantizer';
-import {
-  CACHE_PARTS,
-  checkedTokens,
-  contextNames,
-  DecoderAssembly,
-  pastName,
-  presentName,
-} from './decoder-assembly.ts';
+import { CACHE_PARTS, checkedTokens, DecoderAssembly, layerKinds, pastName, presentName } from './decoder-assembly.ts';
 import type { Grid } from './device-grid.ts';
 import { deviceTap } from './device-tap.ts';
 import { multiplyInstead } from './divisions.ts';
@@ -107,9 +100,7 @@ async function qnnGraphs(quantized: QuantizedModel, shape: TextShape): Promise<Q
   assembly.checkSites();
 
   const layers = Array.from({ length: config.layers }, (_, layer) => layer);
-  const kinds = layers
-    .filter((layer) => layers.findIndex((l) => isSliding(config, l) === isSliding(config, layer)) === layer)
-    .map((layer) => ({ names: contextNames(config, layer), layer }));
+  const kinds = layerKinds(config);
   const positional = positionalInputs(model, kinds, shape);
   const float = (name: string, shape: readonly number[]): ValueInfo => ({ name, type: 'float32', shape });
   const caches = (nameOf: typeof presentName, entries: number): ValueInfo[] =>

@@ -6,7 +6,7 @@
  *
  * Rounding is done element by element, and integers that were rounded once are not rounded again: the same values, a quarter of the memory.
  */
-import { type Graph, type Node, prune, type TensorType, typesOf } from '@mobilequant/graph';
+import { type Graph, type Node, producersOf, prune, type TensorType, typesOf } from '@mobilequant/graph';
 
 /** What rounds: a QuantizeLinear, and below 8 bits a Clip behind it. */
 const ROUNDS: ReadonlySet<string> = new Set(['QuantizeLinear', 'Clip']);
@@ -78,7 +78,7 @@ function integerInputs(graph: Graph, past: ReadonlySet<string>): Graph {
 function integerOutputs(graph: Graph): Graph {
   const types = typesOf(graph);
   const values = new Map(graph.values);
-  const producers = new Map(graph.nodes.map((node): [string, Node] => [node.outputs[0] as string, node]));
+  const producers = producersOf(graph);
   const integersOf = (name: string): string | undefined => {
     const node = producers.get(name);
     return node?.op === 'DequantizeLinear' ? node.inputs[0] : undefined;

@@ -1,7 +1,7 @@
 /**
  * Which linear layers of an exported graph a processor multiplies in integers, and why the others not.
  */
-import { type Graph, integerProducts, type Node, prune, typesOf } from '@mobilequant/graph';
+import { type Graph, integerProducts, type Node, producersOf, prune, typesOf } from '@mobilequant/graph';
 import { fuseTransposes } from './standard-operators.ts';
 import { unpackInt4 } from './unpack-int4.ts';
 
@@ -28,7 +28,7 @@ export const unpackedForm = (graph: Graph): Graph => fuseTransposes(unpackInt4(g
 export function integerKernels(graph: Graph): IntegerKernels {
   const form = unpackInt4(graph);
   const types = typesOf(form);
-  const producers = new Map(form.nodes.map((node): [string, Node] => [node.outputs[0] as string, node]));
+  const producers = producersOf(form);
   const run = integerForm(graph).nodes;
   const products = new Set(run.flatMap((node) => (node.op === 'MatMulIntegerToFloat' ? node.outputs : [])));
   /** One product, or the sum of two: a 16-bit input is multiplied byte by byte. */

@@ -5,7 +5,7 @@ import { isSliding, type QuantizedModel, ropeTables } from '@mobilequant/core';
 import { elementCode, type Graph, type Initializer, initializer, type Node, type ValueInfo } from '@mobilequant/graph';
 import { quantize } from '@mobilequant/quantizer';
 import { bytesOf } from './bytes-of.ts';
-import type { ContextNames } from './decoder-assembly.ts';
+import type { LayerKind } from './decoder-assembly.ts';
 import { encodingOfGrid, type Grid, integerType } from './device-grid.ts';
 import { MASK_ZERO_POINT } from './quantize-operators.ts';
 
@@ -24,12 +24,6 @@ export interface TextShape {
   readonly past: number;
 }
 
-/** What layers of a kind share: the names of tables and mask, and one of these layers. */
-export interface ContextKind {
-  readonly names: ContextNames;
-  readonly layer: number;
-}
-
 /** A value that depends on positions alone. */
 export interface Positional extends ValueInfo {
   /** None for a mask, whose depth depends on the scores. */
@@ -40,7 +34,7 @@ export interface Positional extends ValueInfo {
 /** What positions say to each kind of layer, as the device takes it. */
 export function positionalInputs(
   { config }: QuantizedModel,
-  kinds: readonly ContextKind[],
+  kinds: readonly LayerKind[],
   { tokens, past }: TextShape,
 ): Positional[] {
   const before = past > 0 ? past : config.prefix.length;
@@ -88,7 +82,7 @@ class Drawing {
 export interface InputsGraphOptions extends TextShape {
   /** Of the hidden states. */
   readonly grid: Grid;
-  readonly kinds: readonly ContextKind[];
+  readonly kinds: readonly LayerKind[];
   readonly positional: readonly Positional[];
 }
 

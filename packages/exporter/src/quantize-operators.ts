@@ -20,6 +20,7 @@ import {
   type Initializer,
   initializer,
   type Node,
+  producersOf,
   prune,
   type TensorType,
   typedArrayOf,
@@ -70,7 +71,8 @@ type Step =
       readonly y: string;
     };
 
-const MOVES: ReadonlySet<string> = new Set(['Reshape', 'Transpose', 'Slice', 'Concat']);
+/** Operators that give what they read, elsewhere. */
+export const MOVES: ReadonlySet<string> = new Set(['Reshape', 'Transpose', 'Slice', 'Concat']);
 
 /** Grids that a device puts its functions on whatever the graph says; the second is that of 16 bits. */
 const FIXED: Readonly<Record<string, readonly [Grid, Grid]>> = {
@@ -85,7 +87,7 @@ const FIXED: Readonly<Record<string, readonly [Grid, Grid]>> = {
 };
 
 function stepsOf(graph: Graph): { steps: Step[]; weights: ReadonlyMap<string, Node> } {
-  const producers = new Map(graph.nodes.map((node): [string, Node] => [node.outputs[0] as string, node]));
+  const producers = producersOf(graph);
   const weights = new Map<string, Node>();
   const steps: Step[] = [];
   for (const node of graph.nodes) {

@@ -13,21 +13,20 @@
  * a rounding.)
  */
 import {
-  dataOf,
   elementCount,
   type Graph,
   type Initializer,
   type Node,
+  producersOf,
   prune,
   type TensorType,
-  typedArrayOf,
   typesOf,
   type ValueInfo,
 } from '@mobilequant/graph';
-import { unpackInt4 } from '@mobilequant/quantizer';
 import { quantizerEncoding } from './encodings/quantizer-encoding.ts';
 import type { EncodingsFile, IntegerEncoding } from './encodings/tensor-encoding.ts';
 import { ExportError } from './errors.ts';
+import { levelsOf } from './levels-of.ts';
 
 /** A graph without quantizers, and an encoding for every tensor in it that is no index. */
 export interface FloatForm {
@@ -43,7 +42,7 @@ export interface FloatForm {
  */
 export async function stripQuantizers(graph: Graph): Promise<FloatForm> {
   const types = typesOf(graph);
-  const producers = new Map(graph.nodes.flatMap((node) => node.outputs.map((name): [string, Node] => [name, node])));
+  const producers = producersOf(graph);
   const names = floatNames(graph, producers, types);
   const nameOf = (value: string): string => names.get(value) ?? value;
 
@@ -138,7 +137,7 @@ async function encodingOf(graph: Graph, node: Node, name: string, type: TensorTy
 
 /** A constant's real values, made when they are written: on the grid exactly. */
 function parameter(constant: Initializer, encoding: IntegerEncoding): Initializer {
-  const { type, shape } = constant;
+  const { shape } = constant;
   const { bits, symmetric, granularity, scale, zeroPoint } = encoding;
   if (granularity.kind === 'block' || granularity.kind === 'lpbq')
     throw new ExportError(encoding.name, 'one scale for each channel', 'blocks', 'Quantize it per channel.');
@@ -150,11 +149,7 @@ function parameter(constant: Initializer, encoding: IntegerEncoding): Initialize
     type: 'float32',
     shape,
     data: async () => {
-      const bytes = await dataOf(constant);
-      const levels =
-        type === 'int4'
-          ? unpackInt4(bytes, elementCount(shape), { signed: true })
-          : (typedArrayOf(type, bytes) as Exclude<ReturnType<typeof typedArrayOf>, BigInt64Array>);
+      const levels = await levelsOf(constant);
       const real = new Float32Array(levels.length);
       for (let i = 0; i < levels.length; i++) {
         const channel = Math.floor(i / inner) % scale.length;

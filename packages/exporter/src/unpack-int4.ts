@@ -1,16 +1,9 @@
 /**
  * Four-bit weights as bytes, for kernels that multiply bytes.
  */
-import {
-  dataOf,
-  elementCount,
-  type Graph,
-  type Initializer,
-  type Node,
-  prune,
-  type TensorType,
-} from '@mobilequant/graph';
-import { unpackInt4 as unpackLevels } from '@mobilequant/quantizer';
+import { type Graph, type Initializer, type Node, prune, type TensorType } from '@mobilequant/graph';
+import { bytesOf } from './bytes-of.ts';
+import { levelsOf } from './levels-of.ts';
 
 /**
  * Requires: nothing. Ensures: the same values; a DequantizeLinear of an INT4 initializer, bare or behind a Cast to INT8,
@@ -42,7 +35,6 @@ export function unpackInt4(graph: Graph): Graph {
 }
 
 function asInt8(packed: Initializer, name: string): Initializer {
-  const data = async () =>
-    new Uint8Array(unpackLevels(await dataOf(packed), elementCount(packed.shape), { signed: true }).buffer);
+  const data = async () => bytesOf(await levelsOf(packed));
   return { name, type: 'int8', shape: packed.shape, data };
 }

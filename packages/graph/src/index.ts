@@ -17,6 +17,7 @@ export { integerProducts } from './passes/integer-products.ts';
 export { mergeCommon } from './passes/merge-common.ts';
 export { type PruneOptions, prune } from './passes/prune.ts';
 export { printGraph } from './print.ts';
+export { producersOf } from './producers-of.ts';
 export { type Pass, type RunPassesOptions, runPasses } from './run-passes.ts';
 export {
   DEFAULT_OPSET,

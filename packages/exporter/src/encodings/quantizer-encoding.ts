@@ -1,5 +1,13 @@
 /** What a QuantizeLinear or DequantizeLinear says of the tensor between them, in the terms of an encodings file. */
-import { dataOf, type ElementType, type Graph, type Initializer, type Node, valuesOf } from '@mobilequant/graph';
+import {
+  dataOf,
+  type ElementType,
+  elementCount,
+  type Graph,
+  type Initializer,
+  type Node,
+  valuesOf,
+} from '@mobilequant/graph';
 import type { IntegerEncoding, TensorGranularity } from './tensor-encoding.ts';
 
 /** Most scales that a tensor can have to be looked at; a file may say any number. */
@@ -41,7 +49,7 @@ export async function quantizerEncoding(
   };
 }
 
-const sizeOf = ({ shape }: Initializer): number => shape.reduce((a, b) => a * b, 1);
+const sizeOf = ({ shape }: Initializer): number => elementCount(shape);
 
 function granularityOf(scales: readonly number[], axis: number, size: number): TensorGranularity {
   const rank = scales.length;

@@ -5,15 +5,13 @@
  *
  * What only moves values stays as it is: a level that is dequantized and quantized on the same grid is the same level.
  */
-import { dataOf, type Graph, type Initializer, type Node, prune, typedArrayOf, valuesOf } from '@mobilequant/graph';
-import { unpackInt4 } from '@mobilequant/quantizer';
+import { dataOf, type Graph, type Initializer, type Node, producersOf, prune, valuesOf } from '@mobilequant/graph';
 import { sameGrid } from '../device-grid.ts';
 import { ExportError } from '../errors.ts';
-import { gridOfNode } from '../quantize-operators.ts';
+import { levelsOf } from '../levels-of.ts';
+import { gridOfNode, MOVES } from '../quantize-operators.ts';
 import { type Held, RULES, type Weight } from './rules.ts';
 import { createWriter } from './writer.ts';
-
-const MOVES: ReadonlySet<string> = new Set(['Reshape', 'Transpose', 'Slice', 'Concat']);
 
 /**
  * Requires: a graph that `exportQnnPrefill` or `exportQnnDecode` made. Ensures: the same inputs and outputs; every operator of the NPU
@@ -22,7 +20,7 @@ const MOVES: ReadonlySet<string> = new Set(['Reshape', 'Transpose', 'Slice', 'Co
  * @throws ExportError for an operator whose arithmetic is not known, with its name, and for one that does not stand between quantizers.
  */
 export async function htpArithmetic(graph: Graph): Promise<Graph> {
-  const producers = new Map(graph.nodes.map((node): [string, Node] => [node.outputs[0] as string, node]));
+  const producers = producersOf(graph);
   const nodes: Node[] = [];
   const initializers = new Map(graph.initializers);
   const write = createWriter(nodes, initializers);
@@ -108,11 +106,7 @@ async function readWeight(
       'Quantize with the recipe w8a8 or w4a8.',
     );
   const [rows, columns] = matrix.shape as [number, number];
-  const levels = async (): Promise<Int8Array> => {
-    const bytes = await dataOf(matrix);
-    if (matrix.type === 'int4') return unpackInt4(bytes, rows * columns, { signed: true }) as Int8Array;
-    return typedArrayOf('int8', bytes) as Int8Array;
-  };
+  const levels = async (): Promise<Int8Array> => (await levelsOf(matrix)) as Int8Array; // as its type says
   const scales = valuesOf(scale, await dataOf(scale));
   return {
     scales: scales.length === 1 ? new Array<number>(rows).fill(scales[0] as number) : scales,

@@ -22,17 +22,9 @@ const OPERATORS: ReadonlySet<string> = new Set([
   'Tan', 'Tanh', 'ThresholdedRelu', 'Tile', 'TopK', 'Transpose', 'Unsqueeze', 'Upsample', 'Where',
 ]);
 
+// biome-ignore format: a list
 const OTHER_DOMAINS: ReadonlySet<string> = new Set([
-  ...[
-    'DequantizeLinear',
-    'EPContext',
-    'FusedMatMul',
-    'Gelu',
-    'MatMulNBits',
-    'QuantizeLinear',
-    'QuickGelu',
-    'RotaryEmbedding',
-  ],
+  'DequantizeLinear', 'EPContext', 'FusedMatMul', 'Gelu', 'MatMulNBits', 'QuantizeLinear', 'QuickGelu', 'RotaryEmbedding',
   'SimplifiedLayerNormalization',
 ]);
 

@@ -4,7 +4,7 @@
  *
  * Only scales and zero points are read. Weights stay where they are, whatever their size.
  */
-import { type Graph, type Initializer, type Node, type TensorType, typesOf } from '@mobilequant/graph';
+import { type Graph, type Initializer, type Node, producersOf, type TensorType, typesOf } from '@mobilequant/graph';
 import { quantizerEncoding } from '../encodings/quantizer-encoding.ts';
 import type { EncodingsFile, IntegerEncoding, TensorEncoding } from '../encodings/tensor-encoding.ts';
 
@@ -49,7 +49,7 @@ export const isQuantizer = ({ op }: Node): boolean => op === 'QuantizeLinear' ||
 
 export async function lintFacts(graph: Graph, file?: EncodingsFile, inputs?: Graph): Promise<LintFacts> {
   const types = typesOf(graph);
-  const producers = new Map(graph.nodes.flatMap((node) => node.outputs.map((name): [string, Node] => [name, node])));
+  const producers = producersOf(graph);
   const readers = new Map<string, Node[]>();
   for (const node of graph.nodes)
     for (const name of node.inputs) {
@@ -127,21 +127,10 @@ export const isCentred = ({ bits, zeroPoint }: IntegerEncoding): boolean =>
 export const typeName = (encoding: TensorEncoding): string =>
   encoding.kind === 'float' ? `float${encoding.bits}` : `${encoding.symmetric ? '' : 'u'}int${encoding.bits}`;
 
-/** Operators that only move values. */
+/** Operators that only move values, those that our graphs do not have among them. */
+// biome-ignore format: a list
 export const MOVES: ReadonlySet<string> = new Set([
-  ...[
-    'Reshape',
-    'Flatten',
-    'Transpose',
-    'Squeeze',
-    'Unsqueeze',
-    'Slice',
-    'Split',
-    'Concat',
-    'Expand',
-    'Tile',
-    'Gather',
-  ],
+  'Reshape', 'Flatten', 'Transpose', 'Squeeze', 'Unsqueeze', 'Slice', 'Split', 'Concat', 'Expand', 'Tile', 'Gather',
 ]);
 
 /** Operators whose second input is multiplied, and so has a width of its own. */
@@ -149,5 +138,7 @@ export const PRODUCTS: ReadonlySet<string> = new Set(['MatMul', 'Gemm', 'Conv', 
 
 /** Operators with the weights of a norm. */
 export const NORMS: ReadonlySet<string> = new Set([
-  ...['LayerNormalization', 'RMSNormalization', 'SimplifiedLayerNormalization'],
+  'LayerNormalization',
+  'RMSNormalization',
+  'SimplifiedLayerNormalization',
 ]);

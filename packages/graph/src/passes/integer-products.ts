@@ -12,6 +12,7 @@
 
 import { elementCode } from '../element-type.ts';
 import type { ElementType, Graph, Initializer, Node, TensorType } from '../graph.ts';
+import { producersOf } from '../producers-of.ts';
 import { dataOf } from '../serde.ts';
 import { typesOf } from '../types-of.ts';
 
@@ -22,9 +23,7 @@ import { typesOf } from '../types-of.ts';
  */
 export function integerProducts(graph: Graph): Graph {
   const types = typesOf(graph);
-  const producers = new Map(
-    graph.nodes.flatMap((node) => node.outputs.map((output): [string, Node] => [output, node])),
-  );
+  const producers = producersOf(graph);
   const values = new Map(graph.values);
   const initializers = new Map(graph.initializers);
   const transposed = new Map<string, string>();
