@@ -69,7 +69,7 @@ export async function compileContext(directory: string, options: CompileContextO
   const graphs = exportedGraphs(directory);
   if (resolve(out) === resolve(directory))
     throw new DeviceError('compile', 'another folder than that of the graphs', out, 'They would be replaced.');
-  await checkExported(graphs.map(({ model }) => model));
+  await checkExported(graphs);
   const partial = `${out}.partial`;
   await rm(partial, { recursive: true, force: true }); // of a run that was interrupted
   await mkdir(partial, { recursive: true });

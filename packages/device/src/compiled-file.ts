@@ -48,7 +48,7 @@ export async function readCompiled(folder: string, graphs: readonly GraphFile[],
   const fail = (expected: string, received: string, advice = `Compile for ${soc.name} again.`): never => {
     throw new DeviceError(path, expected, received, advice);
   };
-  await checkExported(graphs.map(({ model }) => model));
+  await checkExported(graphs);
   const text = await readFile(path, 'utf8').catch(() =>
     fail(
       `graphs compiled for ${soc.name}`,

@@ -57,7 +57,7 @@ export async function emulate(directory: string, options: EmulateOptions): Promi
   const { soc, windows = [], prompt = [], tokens = 16, onProgress, ...python } = options;
   if (windows.length === 0 && prompt.length === 0)
     throw new DeviceError('emulate', 'windows of text, or a prompt', 'neither', 'Give one, or both.');
-  await checkExported(exportedGraphs(directory).map(({ model }) => model));
+  await checkExported(exportedGraphs(directory));
   const request = {
     directory,
     soc,

@@ -1,10 +1,11 @@
 /** Whether what is to be compiled or run is there. */
 import { stat } from 'node:fs/promises';
 import { DeviceError } from './errors.ts';
+import type { GraphFile } from './sdk-commands.ts';
 
 /** @throws DeviceError for graphs that are no files. */
-export async function checkExported(models: readonly string[]): Promise<void> {
-  for (const model of models) {
+export async function checkExported(graphs: readonly GraphFile[]): Promise<void> {
+  for (const { model } of graphs) {
     const isFile = await stat(model).then(
       (entry) => entry.isFile(),
       () => false,

@@ -57,7 +57,7 @@ export const deviceCompile: Command = command({
     }
 
     const graphs = exportedGraphs(directory).map(withEncodings);
-    await checkExported(graphs.map(({ model }) => model));
+    await checkExported(graphs);
     const sdk = values.sdk === undefined ? sdkRoot() : pathFrom(surroundings, values.sdk);
     const plan = compilePlan(graphs, { soc, sdk: sdk ?? SDK_VARIABLE, out, chain, shareWeights: !apart });
     if (dryRun) return print(json ? JSON.stringify({ soc: soc.name, chain, ...plan }) : planScript(plan));
