@@ -27,7 +27,6 @@ export type { ItemValue, MetricName, MetricResult } from './tasks/metrics.ts';
 export { parseTask } from './tasks/parse-task.ts';
 export {
   HARNESS,
-  identity,
   mergeRecords,
   parseRecords,
   type RunHeader,
@@ -35,6 +34,7 @@ export {
   type RunResult,
   recordLine,
   resultOf,
+  runIdentity,
   type Shard,
 } from './tasks/run-records.ts';
 export { type ModelScorerOptions, modelScorer, type Score, type Scorer } from './tasks/score.ts';

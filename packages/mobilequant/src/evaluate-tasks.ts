@@ -7,11 +7,11 @@ import {
   type Block,
   evaluateBlock,
   type ItemRecord,
-  identity,
   parseRecords,
   type RunHeader,
   type RunRecords,
   recordLine,
+  runIdentity,
   type Scorer,
   TaskError,
   type TextCoder,
@@ -69,7 +69,7 @@ async function readKept(file: string, header: RunHeader, blocks: readonly Block[
   const whole: ItemRecord[] = [];
   if (text.includes('\n')) {
     const { header: other, records } = parseRecords(text, file);
-    if (identity(other) !== identity(header) || JSON.stringify(other.shard) !== JSON.stringify(header.shard))
+    if (runIdentity(other) !== runIdentity(header) || JSON.stringify(other.shard) !== JSON.stringify(header.shard))
       throw new TaskError(file, 'records of this run', 'those of another', 'Name another file, or remove this one.');
     const byKey = new Map(records.map((record) => [keyOf(record), record]));
     for (const { task, first, items } of blocks) {

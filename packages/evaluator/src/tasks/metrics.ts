@@ -100,10 +100,16 @@ const AGGREGATIONS: Readonly<Record<MetricName, Aggregation>> = {
 };
 
 /** A metric from what its items gave, at least one. */
-export function metricOf(name: MetricName, items: readonly ItemValue[]): MetricResult {
-  const { value, standardError } = AGGREGATIONS[name];
-  return { value: value(items), ...(items.length > 1 && { standardError: standardError(items) }) };
-}
+export const metricOf = (name: MetricName, items: readonly ItemValue[]): MetricResult =>
+  aggregated(AGGREGATIONS[name], items);
+
+/** The mean of some numbers, at least one. */
+export const meanResult = (values: readonly number[]): MetricResult => aggregated(mean, values);
+
+const aggregated = ({ value, standardError }: Aggregation, items: readonly ItemValue[]): MetricResult => ({
+  value: value(items),
+  ...(items.length > 1 && { standardError: standardError(items) }),
+});
 
 /**
  * Metrics of tasks counted together, each with the weight of its items: the mean, and the pooled standard error

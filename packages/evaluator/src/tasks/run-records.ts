@@ -93,7 +93,7 @@ const isRecord = (value: unknown): boolean =>
   typeof value.seconds === 'number';
 
 /** What tells a run from another: everything but the shard. */
-export function identity({ shard, ...header }: RunHeader): string {
+export function runIdentity({ shard, ...header }: RunHeader): string {
   return JSON.stringify(header);
 }
 
@@ -108,7 +108,7 @@ export function mergeRecords(parts: ReadonlyMap<string, RunRecords>): RunRecords
   const { shard, ...header } = first.header;
   const seen = new Map<string, string>();
   for (const [name, part] of parts) {
-    if (identity(part.header) !== identity(first.header)) {
+    if (runIdentity(part.header) !== runIdentity(first.header)) {
       const differing = Object.keys({ ...first.header, ...part.header }).filter(
         (key) => key !== 'shard' && JSON.stringify(pick(part.header, key)) !== JSON.stringify(pick(first.header, key)),
       );

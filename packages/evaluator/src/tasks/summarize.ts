@@ -1,6 +1,6 @@
 /** What the records of a run come to: metrics of tasks, of groups of tasks, and how long it took. */
 import type { ItemRecord } from './evaluate-block.ts';
-import { type ItemValue, type MetricName, type MetricResult, metricOf, pooled } from './metrics.ts';
+import { type ItemValue, type MetricName, type MetricResult, meanResult, metricOf, pooled } from './metrics.ts';
 import type { TaskGroup } from './task.ts';
 
 /** A task as far as counting is concerned. */
@@ -55,10 +55,7 @@ export function summarize(
         ]),
       ),
     };
-    const { value, standardError } = metricOf(
-      'acc',
-      own.map(({ seconds }) => seconds),
-    ); // a mean like any other
+    const { value, standardError } = meanResult(own.map(({ seconds }) => seconds));
     timing[name] = { secondsPerItem: value, ...(standardError !== undefined && { standardError }) };
   }
   for (const { name, tasks: members, metrics } of groups) {
