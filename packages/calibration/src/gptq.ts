@@ -14,6 +14,7 @@ import {
   quantize,
   type Ranges,
   resolveRecipe,
+  siteInLayer,
   type UnsignedLevels,
 } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value } from '@mobilequant/tracer';
@@ -191,5 +192,5 @@ const withRounded = (
 /** Encodings of everything but the layers' linears, whose weights lie on their grids when they are used. */
 function withoutLinears(encodings: ReadonlyMap<string, Encoding>): Map<string, Encoding> {
   const linears = new Set(STAGES.flatMap(({ modules }) => modules.map((module) => `${module}.weight`)));
-  return new Map([...encodings].filter(([site]) => !linears.has(site.replace(/^model\.layers\.\d+\./, ''))));
+  return new Map([...encodings].filter(([site]) => !linears.has(siteInLayer(site))));
 }

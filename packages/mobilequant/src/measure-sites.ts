@@ -9,9 +9,11 @@ import {
 import type { Tokenizer } from '@mobilequant/checkpoint';
 import { cachedWeights, type FloatModel, type QuantizedModel, simulatedReading } from '@mobilequant/core';
 import { type SiteRatio, siteSignalToNoise } from '@mobilequant/evaluator';
+import { siteInLayer } from '@mobilequant/quantizer';
 import type { Divergences, KindDivergence, Noise, Outlier, SiteValues } from '@mobilequant/report';
 import type { Runtime } from '@mobilequant/tracer';
 import { sitesByKind } from './model-facts.ts';
+import { narrowSites, sitesOfKinds } from './site-groups.ts';
 
 /** One number a site, as rows of a page; what is not finite is a hole. */
 function rowsOf(values: ReadonlyMap<string, number>, layers: number): SiteValues[] {
@@ -38,8 +40,6 @@ export async function measureNoise(
   return { own: rows(({ own }) => own), total: rows(({ total }) => total) };
 }
 
-const NARROW = 8; // what more bits cost is not to be measured in a single site
-
 /** What rounding does to the logits: by kind of site, and of every narrow site if there are texts for that. */
 export async function measureDivergences(
   runtime: Runtime,
@@ -51,11 +51,7 @@ export async function measureDivergences(
   const measure = (groups: readonly (readonly string[])[], own: readonly Int32Array[], around: 'float' | 'rounded') =>
     siteDivergence(runtime, { ...input, groups, samples: own }, { around, onProgress });
 
-  const groups = new Map<string, string[]>();
-  for (const site of encodings.keys()) {
-    const kind = site.replace(/^model\.layers\.\d+\./, '');
-    groups.set(kind, [...(groups.get(kind) ?? []), site]);
-  }
+  const groups = sitesOfKinds(encodings);
   const alone = await measure([...groups.values()], samples.kinds, 'float');
   const [whole, ...spared] = await measure([[], ...groups.values()], samples.kinds, 'rounded');
   const kinds = [...groups].map(
@@ -68,9 +64,7 @@ export async function measureDivergences(
   );
   const found = { whole: whole as number, kinds };
   if (!samples.sites) return found;
-  const narrow = [...encodings].flatMap(([site, { spec }]) =>
-    spec.bits <= NARROW && site.startsWith('model.layers.') ? [site] : [],
-  );
+  const narrow = narrowSites(encodings).filter((site) => site.startsWith('model.layers.')); // rows of a page are layers
   const rows = (values: readonly number[]): SiteValues[] =>
     rowsOf(new Map(narrow.map((site, i) => [site, values[i] as number])), config.layers);
   const each = narrow.map((site) => [site]);
@@ -118,7 +112,7 @@ export function worstOutliers(
       },
     };
     const ratio = Math.max(channel.largest / channel.median, largest / median);
-    const kind = site.replace(/^model\.layers\.\d+\./, '');
+    const kind = siteInLayer(site);
     if (ratio > (worst.get(kind)?.ratio ?? 0)) worst.set(kind, { ratio, outlier });
   }
   return [...worst.values()]

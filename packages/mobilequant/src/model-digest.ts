@@ -5,11 +5,14 @@ import { join } from 'node:path';
 
 const SMALL = 2 ** 24; // config, tokenizer, and how it was quantized
 
-/** SHA-256 over the files of a directory, subdirectories aside. */
-export async function modelDigest(directory: string): Promise<string> {
+/** SHA-256 over the files of a directory, subdirectories aside; by default all that are not hidden. */
+export async function modelDigest(
+  directory: string,
+  belongs: (name: string) => boolean = (name) => !name.startsWith('.'),
+): Promise<string> {
   const hash = createHash('sha256');
   const entries = await readdir(directory, { withFileTypes: true });
-  const names = entries.filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name);
+  const names = entries.filter((entry) => !entry.isDirectory() && belongs(entry.name)).map(({ name }) => name);
   for (const name of names.sort()) {
     const path = join(directory, name);
     const { size } = await stat(path);

@@ -4,10 +4,10 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { linearWork } from '@mobilequant/calibration';
 import { type JsonObject, type JsonValue, readJsonIfThere } from '@mobilequant/checkpoint/node';
-import { type QuantizedModel, siteOfTensor } from '@mobilequant/core';
+import type { QuantizedModel } from '@mobilequant/core';
 import { rangesFromEncoding } from '@mobilequant/quantizer';
 import type { ModelFacts, Range, SiteRanges, Tuning } from '@mobilequant/report';
-import { QUANTIZATION_FILE, readQuantized, sizesOf } from './quantized-directory.ts';
+import { bytesByWidth, QUANTIZATION_FILE, readQuantized, sizesOf } from './quantized-directory.ts';
 import { RANGES_FILE } from './read-reference.ts';
 
 export interface OpenedModel {
@@ -73,23 +73,6 @@ function tuningOf(json: JsonValue | undefined): Tuning | undefined {
     return typeof step === 'number' && typeof divergence === 'number' ? [{ step, divergence }] : [];
   });
   return { step: json['step'], evaluations };
-}
-
-const FLOAT = 32;
-
-/** Bytes of a model's tensors by width, ascending; scales are float. */
-function bytesByWidth({ weights, encodings }: QuantizedModel): { bits: number; bytes: number }[] {
-  const found = new Map<number, number>();
-  const add = (bits: number, bytes: number) => found.set(bits, (found.get(bits) ?? 0) + bytes);
-  for (const name of weights.names()) {
-    const elements = weights.shape(name).reduce((product, size) => product * size, 1);
-    const encoding = encodings.get(siteOfTensor(weights, name));
-    if (encoding) {
-      add(encoding.spec.bits, Math.ceil((elements * encoding.spec.bits) / 8));
-      add(FLOAT, encoding.scale.length * 4);
-    } else add(FLOAT, elements * 4);
-  }
-  return [...found].map(([bits, bytes]) => ({ bits, bytes })).sort((a, b) => a.bits - b.bits);
 }
 
 function workByWidth({ config, weights, encodings }: QuantizedModel): ModelFacts['work'] {

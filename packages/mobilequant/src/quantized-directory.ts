@@ -177,16 +177,33 @@ function inOrder<T>(directory: string, read: () => T): T {
 }
 
 /** Bytes of a quantized model's tensors, by arithmetic. */
-export function sizesOf({ weights, encodings }: Pick<QuantizedModel, 'weights' | 'encodings'>): ModelSizes {
-  let [float, quantized] = [0, 0];
-  for (const name of weights.names()) {
-    const elements = weights.shape(name).reduce((product, d) => product * d, 1);
-    const encoding = encodings.get(siteOfTensor(weights, name));
-    float += elements * 4;
-    quantized += encoding ? Math.ceil((elements * encoding.spec.bits) / 8) + encoding.scale.length * 4 : elements * 4;
-  }
-  return { float, quantized };
+export function sizesOf(model: Pick<QuantizedModel, 'weights' | 'encodings'>): ModelSizes {
+  const { weights } = model;
+  return {
+    float: weights.names().reduce((sum, name) => sum + (FLOAT / 8) * elementsOf(weights.shape(name)), 0),
+    quantized: bytesByWidth(model).reduce((sum, { bytes }) => sum + bytes, 0),
+  };
 }
+
+/** The same by the bits of an element, ascending; scales are float. */
+export function bytesByWidth({
+  weights,
+  encodings,
+}: Pick<QuantizedModel, 'weights' | 'encodings'>): { bits: number; bytes: number }[] {
+  const found = new Map<number, number>();
+  const add = (bits: number, elements: number) =>
+    found.set(bits, (found.get(bits) ?? 0) + Math.ceil((elements * bits) / 8));
+  for (const name of weights.names()) {
+    const encoding = encodings.get(siteOfTensor(weights, name));
+    add(encoding?.spec.bits ?? FLOAT, elementsOf(weights.shape(name)));
+    if (encoding) add(FLOAT, encoding.scale.length);
+  }
+  return [...found].map(([bits, bytes]) => ({ bits, bytes })).sort((a, b) => a.bits - b.bits);
+}
+
+const FLOAT = 32;
+
+const elementsOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 /** What config.json does not say of how a quantized model is computed. */
 type Form = Pick<DecoderConfig, 'norm' | 'finalNorm' | 'scoreScale' | 'activation' | 'embeddingFactor' | 'biases'>;

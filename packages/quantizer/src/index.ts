@@ -61,7 +61,7 @@ export {
 export type { RangeRule, Recipe, ResolveSite, Rule, SiteRangeRule } from './recipe.ts';
 export { gateOutput16, type RecipeName, recipeByName, recipes, softmaxInput8, softmaxOutput8 } from './recipes.ts';
 export { resolveRecipe, unusedRules, withRules } from './resolve-recipe.ts';
-export { type DecoderShape, decoderSites, layerSites, type Port, ports, splitSite } from './sites.ts';
+export { type DecoderShape, decoderSites, layerSites, type Port, ports, siteInLayer, splitSite } from './sites.ts';
 
 // Files
 

@@ -63,6 +63,14 @@ export function decoderSites(decoder: DecoderShape | number): string[] {
   ];
 }
 
+/**
+ * A site's name in its layer, the same in all layers; its own name where it lies in none.
+ *
+ * @example
+ * siteInLayer('model.layers.3.mlp.w2.output'); // => 'mlp.w2.output'
+ */
+export const siteInLayer = (site: string): string => site.replace(/^model\.layers\.\d+\./, '');
+
 /** A site's module and port; the port is what follows the last dot. */
 export function splitSite(site: string): { readonly module: string; readonly port: string } {
   const dot = site.lastIndexOf('.');

@@ -1,5 +1,5 @@
 /** `mobilequant report`: what is known and measured of quantized directories, as one page. */
-import { relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import type { SiteOutliers } from '@mobilequant/calibration';
 import { readTokenizer, writeFileAtomic } from '@mobilequant/checkpoint/node';
 import { type FloatModel, withPrefix } from '@mobilequant/core';
@@ -96,7 +96,7 @@ export const reportCommand: Command = command({
       const original = reference === undefined ? undefined : await openModel(reference, surroundings);
       const measuring: Measuring = {
         runtime,
-        kept: await keptMeasurements(pathFrom(surroundings, `${others.out}/${MEASUREMENTS}`)),
+        kept: await keptMeasurements(join(out, MEASUREMENTS)),
         nameOf: ({ directory }) => relative(out, directory),
         parts,
         original,
@@ -108,18 +108,16 @@ export const reportCommand: Command = command({
         ...page,
         models: known((_, i) => scores[i]),
         conditions: [
-          `Text: ${baseName(data)}, ${parts.length} windows of ${tokens} tokens; sites on the first of them.`,
+          `Text: ${basename(data)}, ${parts.length} windows of ${tokens} tokens; sites on the first of them.`,
         ],
         ...(await sitesOf(measuring, main, sensitivity, tokenizer)),
       };
     }
-    const file = `${out}/${PAGE}`;
+    const file = join(out, PAGE);
     await writeFileAtomic(file, reportPage(page));
     surroundings.print(json ? JSON.stringify({ file, ...page }) : file);
   },
 });
-
-const baseName = (path: string): string => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
 
 interface Measuring {
   readonly runtime: Runtime;

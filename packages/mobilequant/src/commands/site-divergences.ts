@@ -4,6 +4,7 @@ import { cachedWeights } from '@mobilequant/core';
 import { formatNumber } from '@mobilequant/evaluator';
 import type { Runtime } from '@mobilequant/tracer';
 import { readQuantized } from '../quantized-directory.ts';
+import { narrowSites, sitesOfKinds } from '../site-groups.ts';
 
 /** Nats a token, the costliest first. */
 export interface SiteDivergences {
@@ -16,7 +17,6 @@ export interface SiteDivergences {
 export type DivergenceDetail = 'kinds' | 'sites';
 
 const KIND_WINDOWS = 2;
-const SITE_BITS = 8; // what more bits cost is not to be measured in a single site
 const WORST_SITES = 12; // shown to people; with --json all
 
 /** Measures a quantized directory against its own float weights: kinds on two windows, single sites on the first. */
@@ -36,15 +36,9 @@ export async function siteDivergences(
     return Object.fromEntries(named.sort(([, a], [, b]) => b - a));
   };
 
-  const kinds = new Map<string, string[]>();
-  for (const site of encodings.keys()) {
-    const kind = site.replace(/^model\.layers\.\d+\./, '');
-    kinds.set(kind, [...(kinds.get(kind) ?? []), site]);
-  }
-  const found = { kinds: await measure(kinds, KIND_WINDOWS) };
+  const found = { kinds: await measure(sitesOfKinds(encodings), KIND_WINDOWS) };
   if (detail === 'kinds') return found;
-  const narrow = [...encodings].filter(([, { spec }]) => spec.bits <= SITE_BITS);
-  return { ...found, sites: await measure(new Map(narrow.map(([site]) => [site, [site]])), 1) };
+  return { ...found, sites: await measure(new Map(narrowSites(encodings).map((site) => [site, [site]])), 1) };
 }
 
 /** One a line, in thousandths of a nat. */

@@ -1,39 +1,28 @@
 /** `mobilequant evaluate --tasks`: a model on the tasks of lm-evaluation-harness. */
 import { readFile } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
 import { readTokenizer } from '@mobilequant/checkpoint/node';
-import type { LanguageModel } from '@mobilequant/core';
 import {
   alignedTable,
   blocksOf,
-  completionsScorer,
   formatNumber,
   HARNESS,
-  modelScorer,
   parseTask,
   type RunHeader,
   type RunResult,
   resultOf,
-  type Scorer,
   type Shard,
   selectTasks,
   type Task,
   TaskError,
   taskNames,
 } from '@mobilequant/evaluator';
-import { onnxModel } from '@mobilequant/exporter';
-import type { Runtime } from '@mobilequant/tracer';
-import { checkStopped, pathFrom, runtimeFrom, StoppedError, type Surroundings } from '../command.ts';
+import { checkStopped, pathFrom, StoppedError, type Surroundings } from '../command.ts';
 import { evaluateTasks } from '../evaluate-tasks.ts';
-import { type Form, integerModelOf, openForm, readFloatForm } from '../forms.ts';
-import { modelDigest } from '../model-digest.ts';
-import { modelOfLengths } from '../model-of-lengths.ts';
 import { integer, type Option, type OptionValues, text, UsageError } from '../options.ts';
-import { postJson } from '../post-json.ts';
 import { duration } from '../progress.ts';
-import { isQuantized, readQuantized } from '../quantized-directory.ts';
 import { readTaskData } from '../task-data.ts';
 import { toolVersion } from '../version.ts';
+import { type SubjectValues, subjectOf } from './task-subject.ts';
 
 /** Options of `evaluate` that tasks need. */
 export const taskOptions: {
@@ -66,17 +55,7 @@ export const taskOptions: {
   onnx: text('FILE', 'tasks: measure this file, whoever exported it; DIR is its tokenizer', undefined),
 };
 
-/** Tokens of the longest text, as far as the model has them. */
-const TOKENS = 2048;
-
-type TaskValues = OptionValues<typeof taskOptions> & {
-  readonly form: Form;
-  readonly tokens: number | undefined;
-  readonly fused: boolean;
-  readonly json: boolean;
-  readonly threads: number;
-  readonly providers: string;
-};
+type TaskValues = OptionValues<typeof taskOptions> & SubjectValues & { readonly json: boolean };
 
 /** Measures, and prints what it came to. */
 export async function measureTasks(values: TaskValues, name: string, surroundings: Surroundings): Promise<void> {
@@ -194,67 +173,4 @@ async function jsonOf(path: string, name: string): Promise<unknown> {
   } catch (cause) {
     throw new TaskError(name, 'JSON', text.slice(0, 40), 'Correct it.', { cause });
   }
-}
-
-/** What is measured: how it is told from others, the longest text, and a way to open it. */
-interface Subject {
-  readonly model: RunHeader['model'];
-  readonly tokens: number;
-  open(): Promise<{ readonly scorer: Scorer; readonly release?: (() => Promise<void>) | undefined }>;
-}
-
-async function subjectOf(values: TaskValues, directory: string, surroundings: Surroundings): Promise<Subject> {
-  const { form, fused, server, 'server-model': served, onnx } = values;
-  if (onnx !== undefined && server !== undefined)
-    throw new UsageError('--onnx: expected no --server beside it. One model is measured at a time.');
-  if (server !== undefined) {
-    if (served === undefined) throw new UsageError('--server-model: expected NAME, got nothing. --server needs it.');
-    const length = values.tokens ?? TOKENS;
-    const scorer = completionsScorer({ url: server, model: served, length, post: postJson });
-    return { model: { name: served, form: 'server' }, tokens: length, open: async () => ({ scorer }) };
-  }
-  if (served !== undefined) throw new UsageError('--server-model: expected --server beside it, got none.');
-  if (onnx !== undefined) {
-    const file = pathFrom(surroundings, onnx);
-    return {
-      model: { name: basename(file), form: 'onnx', sha256: await modelDigest(dirname(file)) },
-      tokens: values.tokens ?? TOKENS,
-      async open() {
-        const model = await onnxModel(runtimeFrom(values), file);
-        return { scorer: modelScorer(model, { length: values.tokens ?? TOKENS }), release: model.release };
-      },
-    };
-  }
-  const positions = await positionsOf(directory, form);
-  const tokens = values.tokens ?? Math.min(TOKENS, positions ?? TOKENS);
-  if (positions !== undefined && tokens > positions)
-    surroundings.report(`Texts of ${tokens} tokens are longer than the model's ${positions} positions.`);
-  return {
-    model: { name: basename(directory), form, sha256: await modelDigest(directory) },
-    tokens,
-    async open() {
-      const model = await openTaskModel(runtimeFrom(values), directory, form, { tokens, fused });
-      return { scorer: modelScorer(model, { length: tokens }), release: model.release };
-    },
-  };
-}
-
-/** How many positions the model has, where its directory says so. */
-const positionsOf = async (directory: string, form: Form): Promise<number | undefined> =>
-  form === 'float' || form === 'simulated' || isQuantized(directory)
-    ? (await readFloatForm(directory)).config.maxPositions
-    : undefined;
-
-/** A form for texts of all lengths. */
-async function openTaskModel(
-  runtime: Runtime,
-  directory: string,
-  form: Form,
-  { tokens, fused }: { readonly tokens: number; readonly fused: boolean },
-): Promise<LanguageModel> {
-  if (form !== 'integer' || !isQuantized(directory)) return openForm(runtime, directory, form, { tokens, fused });
-  const quantized = await readQuantized(directory);
-  return modelOfLengths(quantized.config.vocab, tokens, (length) =>
-    integerModelOf(runtime, quantized, { tokens: length, fused }),
-  );
 }
