@@ -180,6 +180,7 @@ async function gridsOf(
   const marks = marksAhead(steps);
   const grids = new Map<string, Grid>();
   for (const { name } of graph.inputs) {
+    // That of a mask is known once the scores' are; until then its width is what counts.
     const grid = facts.masks.has(name) ? gridOfMask(0) : (facts.grids.get(name) ?? marks.get(name));
     if (!grid)
       throw new ExportError(name, 'a site that it leads to, with an encoding', 'none', 'Add it to the recipe.');
