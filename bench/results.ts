@@ -1,10 +1,12 @@
 /**
- * The document of results: quantizes models by every row of `results/rows.ts`, measures each on texts, and writes `docs/results.md`.
+ * The document of results: quantizes models by every row of `results/rows.ts`, measures each on texts, some on tasks too, and writes
+ * `docs/results.md`.
  *
- *     pnpm bench results [CONFIG] [--path NAME=DIR]… [--model NAME]… [--only ROW,ROW] [--width W8A8|W4A8] [--windows N]
- *         [--work DIR] [--records DIR] [--out FILE] [--threads N] [--keep] [--markdown]
+ *     pnpm bench results [CONFIG] [--path NAME=DIR]… [--model NAME]… [--only ROW,ROW] [--width W8A8|W4A8]
+ *         [--on texts|tasks] [--windows N] [--limit N] [--work DIR] [--records DIR] [--out FILE] [--threads N] [--keep] [--markdown]
  *
- * CONFIG (default `bench/results.config.json`) says which models, texts and rows; `--path` where the folders lie that it calls `$NAME`.
+ * CONFIG (default `bench/results.config.json`) says which models, texts, tasks and rows; `--path` where the folders lie that it calls `$NAME`.
+ * `--on tasks` makes the tables of tasks alone, `--on texts` all others. `--windows` of a text and `--limit` of a task's items lower what CONFIG says.
  * What is done is kept in the folder of records, a JSON file for each, so the command can be stopped and called again; quantized
  * models, which lie in the work folder, are removed once they are measured, unless `--keep`. `--markdown` writes the document of what is
  * there, and measures nothing. Records (default `bench/results/records`) belong to the repository: the document is made of them, and a row that
@@ -19,19 +21,23 @@ import { QUANTIZATION_FILE, readQuantized } from 'mobilequant';
 import { runChild } from './child.ts';
 import { circumstances, fileHash, modelHash } from './results/circumstances.ts';
 import { type Config, ConfigError, checkRows, pathOf, readConfig } from './results/config.ts';
-import { jobsOf, type ModelJobs, type QuantizationJob, quantizeArguments } from './results/jobs.ts';
+import { jobsOf, MEASURED_ON, type ModelJobs, type QuantizationJob, quantizeArguments } from './results/jobs.ts';
 import { type Reference, resultsMarkdown } from './results/markdown.ts';
 import type { MeasureInput } from './results/measure.ts';
 import {
   type AskedMeasurement,
+  type AskedTask,
+  type AskedText,
   type MeasurementRecord,
   type QuantizationRecord,
   recordName,
   recordStore,
   type Subject,
+  type TaskRecord,
 } from './results/record.ts';
 import { meaningOf, WIDTHS } from './results/rows.ts';
 import { sourceFile } from './results/source-file.ts';
+import { taskHashes, taskResultOf } from './results/tasks.ts';
 import { type TimeLeft, timeLeft } from './results/time-left.ts';
 
 const { positionals, values } = parseArgs({
@@ -42,7 +48,9 @@ const { positionals, values } = parseArgs({
     model: { type: 'string', multiple: true },
     only: { type: 'string' },
     width: { type: 'string', multiple: true },
+    on: { type: 'string' },
     windows: { type: 'string' },
+    limit: { type: 'string' },
     work: { type: 'string', default: 'out/results' },
     records: { type: 'string', default: fileURLToPath(new URL('./results/records', import.meta.url)) },
     out: { type: 'string', default: 'docs/results.md' },
@@ -56,7 +64,8 @@ const config = await readConfig(configFile);
 const folders = Object.fromEntries(values.path.map((given) => given.split(/=(.*)/s).slice(0, 2) as [string, string]));
 const only = values.only?.split(',');
 if (only) checkRows(only, '--only');
-const windows = values.windows === undefined ? undefined : Number(values.windows);
+const windows = countFrom('windows');
+const limit = countFrom('limit');
 const work = resolve(values.work);
 const threads = Number(values.threads);
 const failures: string[] = [];
@@ -77,12 +86,26 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
   };
   const calibrated = await Promise.all(Object.values(files).map(fileHash));
 
-  const measured = async (asked: AskedMeasurement, subject: Subject): Promise<MeasurementRecord['subject']> => ({
+  const measured = async (asked: AskedMeasurement, subject: Subject): Promise<Subject> => ({
     ...subject,
-    text: await fileHash(await source(asked.text.data, asked.text.every)),
+    ...('task' in asked
+      ? { data: await taskHashes(asked.task.name, pathOf(asked.task.data, folders)) }
+      : { text: await fileHash(await source(asked.text.data, asked.text.every)) }),
   });
+  const isKnown = async (asked: AskedMeasurement, subject: Subject): Promise<boolean> =>
+    (await ('task' in asked
+      ? store.find<TaskRecord>({ kind: 'task', asked, subject })
+      : store.find<MeasurementRecord>({ kind: 'measurement', asked, subject }))) !== undefined;
 
   async function measure(asked: AskedMeasurement, subject: Subject, quantized?: string): Promise<void> {
+    await ('task' in asked ? measureTask(asked, subject, quantized) : measureText(asked, subject, quantized));
+    await writeDocument(config);
+  }
+
+  const labelOf = ({ quantization, form }: AskedMeasurement, on: string): string =>
+    `${[entry.name, quantization?.recipe, quantization?.method].filter(Boolean).join(' ')}, ${on}, ${form}`;
+
+  async function measureText(asked: AskedText, subject: Subject, quantized?: string): Promise<void> {
     const { text, form } = asked;
     const input: MeasureInput = {
       model,
@@ -96,13 +119,27 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
       kept: join(work, 'float'),
     };
     const made = await circumstances(threads);
-    const label = `${[entry.name, asked.quantization?.recipe, asked.quantization?.method].filter(Boolean).join(' ')}, ${text.name}, ${form}`;
     const { stdout, peak } = await clock.run(asked, () =>
-      runChild(MEASURE, [JSON.stringify(input)], say(label, clock)),
+      runChild(MEASURE, [JSON.stringify(input)], say(labelOf(asked, text.name), clock)),
     );
     const result = { ...(JSON.parse(stdout) as Omit<MeasurementRecord['result'], 'peak'>), peak };
     await store.save({ kind: 'measurement', asked, subject, made, result });
-    await writeDocument(config);
+  }
+
+  async function measureTask(asked: AskedTask, subject: Subject, quantized = model): Promise<void> {
+    const { task, form } = asked;
+    const data = pathOf(task.data, folders);
+    const args = ['evaluate', quantized, '--tasks', task.name, '--data-dir', data, '--limit', `${task.limit}`];
+    const made = await circumstances(threads);
+    const { stdout, seconds, peak } = await clock.run(asked, () =>
+      runChild(
+        CLI,
+        [...args, '--form', form, '--threads', `${threads}`, '--json'],
+        say(labelOf(asked, task.name), clock),
+      ),
+    );
+    const result = { ...taskResultOf(JSON.parse(stdout), task.name), seconds, peak };
+    await store.save({ kind: 'task', asked, subject, made, result });
   }
 
   async function quantize({ asked }: QuantizationJob, subject: Subject, directory: string): Promise<void> {
@@ -124,7 +161,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
 
   for (const asked of floats) {
     const subject = await measured(asked, { model: hash, bytes });
-    if (await store.find<MeasurementRecord>({ kind: 'measurement', asked, subject })) clock.skip(asked);
+    if (await isKnown(asked, subject)) clock.skip(asked);
     else await measure(asked, subject);
   }
   for (const job of quantizations) {
@@ -133,7 +170,7 @@ async function measureModel({ entry, floats, quantizations }: ModelJobs, clock: 
     const missing: [AskedMeasurement, Subject][] = [];
     for (const asked of job.measurements) {
       const own = await measured(asked, subject);
-      if (await store.find<MeasurementRecord>({ kind: 'measurement', asked, subject: own })) clock.skip(asked);
+      if (await isKnown(asked, own)) clock.skip(asked);
       else missing.push([asked, own]);
     }
     const made = await store.find<QuantizationRecord>(wanted);
@@ -172,11 +209,11 @@ async function writeDocument(all: Config): Promise<void> {
     if (reference !== undefined)
       references.set(reference, JSON.parse(await readFile(join(dirname(configFile), reference), 'utf8')) as Reference);
   await mkdir(dirname(values.out), { recursive: true });
-  await writeFile(values.out, resultsMarkdown(all, await store.all(), references, { windows }));
+  await writeFile(values.out, resultsMarkdown(all, await store.all(), references, { windows, limit }));
 }
 
-/** Finds out now, not after hours, that a model or a text is not where it should be. */
-function checkPaths(jobs: readonly ModelJobs[]): void {
+/** Finds out now, not after hours, that a model, a text or a task's data are not where they should be. */
+async function checkPaths(jobs: readonly ModelJobs[]): Promise<void> {
   const sources = jobs.flatMap(({ entry: { model, calibration, texts } }) => [
     model,
     calibration.data,
@@ -188,6 +225,15 @@ function checkPaths(jobs: readonly ModelJobs[]): void {
     if (!path.startsWith('tiny-llama:') && !existsSync(path))
       throw new ConfigError(source, `something at ${path}`, 'nothing', 'Give its folder as --path NAME=DIR.');
   }
+  for (const asked of jobs.flatMap(({ floats }) => floats))
+    if ('task' in asked) await taskHashes(asked.task.name, pathOf(asked.task.data, folders));
+}
+
+/** The number that an option gives, if it does. */
+function countFrom(option: 'windows' | 'limit'): number | undefined {
+  const given = values[option];
+  if (given === undefined || /^[1-9]\d*$/.test(given)) return given === undefined ? undefined : Number(given);
+  throw new ConfigError(`--${option}`, 'a number from 1 on', `'${given}'`, 'Leave it out for what the config says.');
 }
 
 if (!values.markdown) {
@@ -199,8 +245,11 @@ if (!values.markdown) {
     if (!width) throw new ConfigError('--width', WIDTHS.join(' or '), `'${given}'`, 'Leave it out for both.');
     return width;
   });
-  const jobs = jobsOf(config, { only, models: values.model, widths, windows });
-  checkPaths(jobs);
+  const on = MEASURED_ON.find((known) => known === values.on);
+  if (values.on !== undefined && !on)
+    throw new ConfigError('--on', MEASURED_ON.join(' or '), `'${values.on}'`, 'Leave it out for both.');
+  const jobs = jobsOf(config, { only, models: values.model, widths, on, windows, limit });
+  await checkPaths(jobs);
   const clock = timeLeft(jobs);
   for (const job of jobs) await measureModel(job, clock);
 }

@@ -1,5 +1,6 @@
 /** What is to be measured: models, texts, rows. A file of the repository, whose paths begin with names that the command line explains. */
 import { readFile } from 'node:fs/promises';
+import { selectTasks } from '@mobilequant/evaluator';
 import { ROW_NAMES } from './rows.ts';
 
 /**
@@ -18,6 +19,18 @@ export interface TextEntry {
   readonly windows?: number;
   /** Of a `.jsonl` file, every so many-th document only, from the first. */
   readonly every?: number;
+}
+
+/** The tasks of lm-evaluation-harness, as `evaluate --tasks` counts them. */
+export interface TasksEntry {
+  /** Below which their data lie, as `--data-dir`. */
+  readonly data: Source;
+  /** Which tasks, and how many items of each (of each subject for MMLU) from the first. */
+  readonly limits: Readonly<Record<string, number>>;
+  /** Names of rows; by default the model's. */
+  readonly rows?: readonly string[];
+  /** In which quantized models are measured; by default simulated. */
+  readonly form?: 'simulated' | 'integer';
 }
 
 export interface CalibrationEntry {
@@ -46,6 +59,7 @@ export interface ModelEntry {
   readonly integer?: readonly string[];
   /** Windows of each text at most for that comparison; by default all. */
   readonly compared?: number;
+  readonly tasks?: TasksEntry;
   /** A file beside the config: another implementation's numbers under these conditions. */
   readonly reference?: string;
 }
@@ -66,7 +80,8 @@ export class ConfigError extends Error {
 /**
  * Reads a config.
  *
- * @throws ConfigError for one without models, with a row that there is not, or with two models of one name.
+ * @throws ConfigError for one without models, with a row that there is not, a task without items, or two models of one name.
+ * @throws TaskError for a task that there is not.
  */
 export async function readConfig(path: string): Promise<Config> {
   return checkConfig(JSON.parse(await readFile(path, 'utf8')) as Config, path);
@@ -75,14 +90,23 @@ export async function readConfig(path: string): Promise<Config> {
 export function checkConfig(config: Config, where: string): Config {
   if (!Array.isArray(config.models) || config.models.length === 0)
     throw new ConfigError(where, 'models', 'none', 'List at least one in "models".');
-  for (const { name, rows = [], integer = [], fewer, texts } of config.models) {
-    checkRows([...rows, ...integer, ...(fewer?.rows ?? [])], `${where}, ${name}`);
+  for (const { name, rows = [], integer = [], fewer, texts, tasks } of config.models) {
+    checkRows([...rows, ...integer, ...(fewer?.rows ?? []), ...(tasks?.rows ?? [])], `${where}, ${name}`);
+    if (tasks) checkTasks(tasks, `${where}, ${name}`);
     if (!texts?.length) throw new ConfigError(`${where}, ${name}`, 'texts', 'none', 'List at least one in "texts".');
   }
   const names = config.models.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new ConfigError(where, 'a name for each model', `'${twice}' twice`, 'Rename one.');
   return config;
+}
+
+function checkTasks({ limits }: TasksEntry, where: string): void {
+  selectTasks(Object.keys(limits));
+  const wrong = Object.entries(limits).find(([, limit]) => !(Number.isInteger(limit) && limit > 0));
+  if (!wrong && Object.keys(limits).length > 0) return;
+  const received = wrong ? wrong.join(' ') : 'none';
+  throw new ConfigError(where, 'tasks with a number of items each', received, 'Give "limits", as { "wikitext": 10 }.');
 }
 
 /** @throws ConfigError for a name that is none of the rows'. */

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { type Config, ConfigError, checkConfig, type ModelEntry, pathOf } from './config.ts';
+import { type Config, ConfigError, checkConfig, type ModelEntry, pathOf, type TasksEntry } from './config.ts';
 import { jobsOf, quantizeArguments } from './jobs.ts';
+import type { AskedMeasurement, AskedText } from './record.ts';
 import { everyDocument } from './source-file.ts';
 import { timeLeft } from './time-left.ts';
 
@@ -16,12 +17,14 @@ const entry: ModelEntry = {
 };
 const config: Config = { models: [entry] };
 
+const textOf = (asked: AskedMeasurement) => (asked as AskedText).text;
+
 test('rows that ask for the same share one quantization and its measurements', () => {
   const [jobs] = jobsOf(config, { only: ['sum-rotation', 'fast', 'none'] });
   const forms = jobs?.quantizations.map(({ asked, measurements }) => [
     asked.recipe,
     Object.keys(asked.options).length,
-    measurements.map(({ form, text }) => `${form} ${text.name}`).join(),
+    measurements.map((asked) => `${asked.form} ${textOf(asked).name}`).join(),
   ]);
   const [simulated, both] = ['simulated one,simulated two', 'integer one,integer two,simulated one,simulated two'];
   expect(forms).toEqual([
@@ -37,8 +40,8 @@ test('rows that ask for the same share one quantization and its measurements', (
 
 test('windows can be limited, never widened', () => {
   const [jobs] = jobsOf(config, { only: ['fast'], windows: 20 });
-  expect(jobs?.floats.map(({ text }) => text.windows)).toEqual([20, 8]);
-  expect(jobsOf(config)[0]?.floats.map(({ text }) => text.windows)).toEqual([undefined, 8]);
+  expect(jobs?.floats.map((asked) => textOf(asked).windows)).toEqual([20, 8]);
+  expect(jobsOf(config)[0]?.floats.map((asked) => textOf(asked).windows)).toEqual([undefined, 8]);
 });
 
 test('rows that need not be known so well have fewer windows, and the float model is measured on those too', () => {
@@ -47,23 +50,61 @@ test('rows that need not be known so well have fewer windows, and the float mode
     jobs?.quantizations
       .find(({ asked }) => asked.recipe === recipe)
       ?.measurements.filter(({ form }) => form === 'simulated')
-      .map(({ text }) => text.windows);
+      .map((asked) => textOf(asked).windows);
   expect([windowsOf('w8a8-strict'), windowsOf('w8a8')]).toEqual([
     [4, 4],
     [undefined, 8],
   ]);
-  expect(jobs?.floats.map(({ text }) => text.windows)).toEqual([undefined, 8, 4, 4]);
+  expect(jobs?.floats.map((asked) => textOf(asked).windows)).toEqual([undefined, 8, 4, 4]);
 });
 
 test('the simulated form of what is measured in integers can have fewer windows too', () => {
   const [jobs] = jobsOf({ models: [{ ...entry, compared: 6 }] }, { only: ['sites', 'fast'] });
   const windows = jobs?.quantizations.map(({ measurements }) =>
-    measurements.map(({ form, text }) => `${form} ${text.windows}`),
+    measurements.map((asked) => `${asked.form} ${textOf(asked).windows}`),
   );
   const both = ['integer undefined', 'integer 8', 'simulated 6', 'simulated 6'];
   const simulated = ['simulated undefined', 'simulated 8'];
   expect(windows).toEqual([simulated, simulated, both, both]);
-  expect(jobs?.floats.map(({ text }) => text.windows)).toEqual([undefined, 8]);
+  expect(jobs?.floats.map((asked) => textOf(asked).windows)).toEqual([undefined, 8]);
+});
+
+const tasks: TasksEntry = {
+  data: '$data',
+  limits: { wikitext: 3, mmlu: 20 },
+  rows: ['paper-minmax', 'fast'],
+  form: 'integer',
+};
+const onTasks: Config = {
+  models: [
+    { ...entry, rows: ['fast', 'best'], tasks },
+    { ...entry, name: 'without' },
+  ],
+};
+const kindsOf = (all: readonly AskedMeasurement[] = []) =>
+  all.map((asked) => `${asked.form} ${'task' in asked ? `${asked.task.name} ${asked.task.limit}` : asked.text.name}`);
+
+test('rows are measured on tasks in one form, behind the texts, and need not be rows of the texts', () => {
+  const [jobs] = jobsOf(onTasks, { widths: ['W8A8'] });
+  expect(kindsOf(jobs?.floats)).toEqual(['float one', 'float two', 'float wikitext 3', 'float mmlu 20']);
+  const byMethod = jobs?.quantizations.map(({ asked, measurements }) => [asked.method, kindsOf(measurements).join()]);
+  const both = ['integer wikitext 3', 'integer mmlu 20'];
+  expect(byMethod).toEqual([
+    ['fast', ['integer one', 'integer two', 'simulated one', 'simulated two', ...both].join()],
+    ['best', 'simulated one,simulated two'],
+    ['minmax', both.join()],
+  ]);
+});
+
+test('the table of tasks can be had alone, of fewer rows and items, and so can all that is without it', () => {
+  const alone = jobsOf(onTasks, { on: 'tasks', only: ['fast'], widths: ['W4A8'], limit: 10 });
+  expect(alone.map(({ entry }) => entry.name)).toEqual(['small']);
+  expect(kindsOf(alone[0]?.floats)).toEqual(['float wikitext 3', 'float mmlu 10']);
+  expect(
+    alone[0]?.quantizations.map(({ asked, measurements }) => [asked.recipe, kindsOf(measurements).join()]),
+  ).toEqual([['w4a8', 'integer wikitext 3,integer mmlu 10']]);
+  const { tasks, ...plain } = onTasks.models[0] as ModelEntry;
+  expect(jobsOf(onTasks, { on: 'texts' })[0]).toEqual({ ...jobsOf({ models: [plain] })[0], entry: onTasks.models[0] });
 });
 
 test('models and rows are chosen by the config, the command line, or both', () => {
@@ -101,6 +142,15 @@ test('a config without texts, with an unknown row or one name twice is refused',
   expect(checkConfig(config, 'config')).toBe(config);
 });
 
+test('tasks without items, with half an item or an unknown row are refused, and so is an unknown task', () => {
+  const withTasks = (changed: Partial<TasksEntry>) => ({ models: [{ ...entry, tasks: { ...tasks, ...changed } }] });
+  for (const changed of [{ limits: {} }, { limits: { mmlu: 0.5 } }, { limits: { mmlu: 0 } }, { rows: ['fats'] }])
+    expect(() => checkConfig(withTasks(changed), 'config')).toThrow(ConfigError);
+  expect(() => checkConfig(withTasks({ limits: { mmlu: 0.5 } }), 'config')).toThrow('got mmlu 0.5. Give "limits"');
+  expect(() => checkConfig(withTasks({ limits: { mmul: 5 } }), 'config')).toThrow('mmul');
+  expect(checkConfig(onTasks, 'config')).toBe(onTasks);
+});
+
 test('every third document is the first, the fourth, the seventh', () => {
   expect(everyDocument('a\nb\n\nc\nd\ne\n', 3)).toBe('a\nd');
 });
@@ -120,4 +170,19 @@ test('what is left takes as long as what was of the same kind took', async () =>
   const third = jobs[0]?.quantizations[2];
   if (third) await left.run(third.asked, take(50));
   expect(left.state()).toBe('9 of 14, more than 80 s left');
+});
+
+test('each task is a kind of its own, in each form', async () => {
+  let clock = 0;
+  const [jobs] = jobsOf(onTasks, { on: 'tasks', only: ['fast'] });
+  const left = timeLeft(jobs ? [jobs] : [], () => clock);
+  const take = (seconds: number) => async () => void (clock += seconds);
+  const [wikitext, mmlu] = jobs?.floats ?? [];
+  const [first] = jobs?.quantizations ?? [];
+  if (!wikitext || !mmlu || !first) return expect.fail('too few jobs');
+  await left.run(wikitext, take(1000));
+  left.skip(mmlu);
+  await left.run(first.asked, take(5));
+  for (const [i, measurement] of first.measurements.entries()) await left.run(measurement, take(10 + 30 * i));
+  expect(left.state()).toBe('5 of 8, more than 50 s left'); // 10 s and 40 s, and another recipe
 });

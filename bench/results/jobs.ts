@@ -1,7 +1,12 @@
 /** From a config to what is to be done: every quantization once, whichever rows ask for it, with all that is to be measured of it. */
 import type { Config, ModelEntry, TextEntry } from './config.ts';
-import { type Asked, type AskedMeasurement, canonical, hashOf } from './record.ts';
+import { type Asked, type AskedMeasurement, type AskedTask, canonical, hashOf } from './record.ts';
 import { meaningOf, ROW_GROUPS, type Row, WIDTHS, type Width, wayOf } from './rows.ts';
+import { taskMeaning } from './tasks.ts';
+
+/** What models are measured on. */
+export const MEASURED_ON = ['texts', 'tasks'] as const;
+export type MeasuredOn = (typeof MEASURED_ON)[number];
 
 export interface Selection {
   /** Names of rows; by default all that the config has. */
@@ -10,8 +15,12 @@ export interface Selection {
   readonly models?: readonly string[] | undefined;
   /** Halves of the table; by default both. */
   readonly widths?: readonly Width[] | undefined;
+  /** What is measured on; by default both. */
+  readonly on?: MeasuredOn | undefined;
   /** Windows of each text at most. */
   readonly windows?: number | undefined;
+  /** Items of each task at most. */
+  readonly limit?: number | undefined;
 }
 
 export interface QuantizationJob {
@@ -25,29 +34,26 @@ export interface ModelJobs {
   readonly quantizations: readonly QuantizationJob[];
 }
 
-/** What is to be done for the models and rows that are selected. */
-export function jobsOf(config: Config, { only, models, widths = WIDTHS, ...selection }: Selection = {}): ModelJobs[] {
+type Limits = Pick<Selection, 'windows' | 'limit'>;
+
+/** What is to be done for the models and rows that are selected; models for which that is nothing are left out. */
+export function jobsOf(config: Config, { only, models, widths = WIDTHS, on, ...limits }: Selection = {}): ModelJobs[] {
   return config.models
     .filter(({ name }) => !models || models.includes(name))
     .map((entry) => {
       const floats = new Map<string, AskedMeasurement>();
-      const addFloat = (text: TextEntry): void => {
-        const asked: AskedMeasurement = { model: entry.name, text, form: 'float' };
-        floats.set(canonical(asked), asked);
-      };
-      textsOf(entry, selection).forEach(addFloat);
       const jobs = new Map<string, { readonly asked: Asked; readonly measurements: Map<string, AskedMeasurement> }>();
-      for (const row of rowsOf(entry)) {
-        if (only && !only.includes(row.name)) continue;
-        for (const width of widths) {
-          const asked = askedOf(entry, row, width);
-          const { measurements } = getOrSet(jobs, canonical(asked), { asked, measurements: new Map() });
-          textsOf(entry, selection, row).forEach(addFloat);
-          for (const form of formsOf(entry, row))
-            for (const text of textsOf(entry, selection, row, form)) {
-              const measurement: AskedMeasurement = { model: entry.name, quantization: asked, text, form };
-              measurements.set(canonical(measurement), measurement);
-            }
+      for (const kind of on ? [on] : MEASURED_ON) {
+        const { rows, ofFloat, of } = MEASUREMENTS[kind](entry, limits);
+        addTo(floats, ofFloat());
+        for (const row of rows) {
+          if (only && !only.includes(row.name)) continue;
+          for (const width of widths) {
+            const asked = askedOf(entry, row, width);
+            const { measurements } = getOrSet(jobs, canonical(asked), { asked, measurements: new Map() });
+            addTo(floats, ofFloat(row));
+            addTo(measurements, of(row, asked));
+          }
         }
       }
       const quantizations = [...jobs.values()].map(({ asked, measurements }) => ({
@@ -55,12 +61,49 @@ export function jobsOf(config: Config, { only, models, widths = WIDTHS, ...selec
         measurements: [...measurements.values()],
       }));
       return { entry, floats: [...floats.values()], quantizations };
-    });
+    })
+    .filter(({ floats }) => floats.length > 0);
 }
 
+function addTo(found: Map<string, AskedMeasurement>, more: readonly AskedMeasurement[]): void {
+  for (const asked of more) found.set(canonical(asked), asked);
+}
+
+/** All that can be measured of a model: its rows, and for each what of the float model and of the quantized one. */
+interface Measurements {
+  readonly rows: readonly Row[];
+  /** Without a row, what stands beside those that are to be known well. */
+  ofFloat(row?: Row): AskedMeasurement[];
+  of(row: Row, quantization: Asked): AskedMeasurement[];
+}
+
+const MEASUREMENTS: Readonly<Record<MeasuredOn, (entry: ModelEntry, limits: Limits) => Measurements>> = {
+  texts: (entry, limits) => ({
+    rows: rowsOf(entry),
+    ofFloat: (row) => textsOf(entry, limits, row).map((text) => ({ model: entry.name, text, form: 'float' })),
+    of: (row, quantization) =>
+      formsOf(entry, row).flatMap((form) =>
+        textsOf(entry, limits, row, form).map((text) => ({ model: entry.name, quantization, text, form })),
+      ),
+  }),
+  tasks: (entry, limits) => ({
+    rows: taskRowsOf(entry),
+    ofFloat: () => tasksOf(entry, limits),
+    of: (_, quantization) => tasksOf(entry, limits, quantization),
+  }),
+};
+
 /** The rows of a model, in order; one that stands in two groups comes twice. */
-export const rowsOf = ({ rows }: ModelEntry): Row[] =>
+export const rowsOf = ({ rows }: Pick<ModelEntry, 'rows'>): Row[] =>
   ROW_GROUPS.flatMap((group) => group.rows.filter(({ name }) => !rows || rows.includes(name)));
+
+/** Those that are measured on tasks, each once. */
+export function taskRowsOf(entry: ModelEntry): Row[] {
+  const { tasks } = entry;
+  if (!tasks) return [];
+  const rows = rowsOf(tasks.rows ? tasks : entry);
+  return [...new Map(rows.map((row) => [row.name, row])).values()];
+}
 
 export type Form = 'simulated' | 'integer';
 
@@ -87,6 +130,23 @@ export function textsOf(
     const limits = [selected, forRow, forForm, text.windows].filter((limit) => limit !== undefined);
     return limits.length > 0 ? { ...text, windows: Math.min(...limits) } : text;
   });
+}
+
+/** A model's tasks, for a quantization of it or the float model. */
+export function tasksOf(
+  { name: model, tasks }: ModelEntry,
+  { limit = Number.POSITIVE_INFINITY }: Pick<Selection, 'limit'>,
+  quantization?: Asked,
+): AskedTask[] {
+  if (!tasks) return [];
+  const { data, limits, form = 'simulated' } = tasks;
+  return Object.entries(limits).map(([name, own]) => ({
+    model,
+    ...(quantization && { quantization }),
+    task: { name, data, limit: Math.min(own, limit) },
+    meaning: taskMeaning(name),
+    form: quantization ? form : 'float',
+  }));
 }
 
 function getOrSet<V>(map: Map<string, V>, key: string, otherwise: V): V {

@@ -3,15 +3,10 @@ import { formatNumber, type LogRatio, markdownTable, pairedLogRatio, type Table 
 import { duration } from 'mobilequant';
 import type { Config, ModelEntry, TextEntry } from './config.ts';
 import { askedOf, formsOf, rowsOf, type Selection, textsOf } from './jobs.ts';
-import {
-  type Asked,
-  type AskedMeasurement,
-  canonical,
-  type MeasurementRecord,
-  type QuantizationRecord,
-  type ResultRecord,
-} from './record.ts';
+import { type NewestRecords, newestRecords } from './newest-records.ts';
+import type { MeasurementRecord, QuantizationRecord, ResultRecord } from './record.ts';
 import { ROW_GROUPS, type Row, WIDTHS, type Width } from './rows.ts';
+import { taskRecordsOf, tasksSection } from './tasks-markdown.ts';
 
 /** Another implementation's numbers, with the conditions that they were measured under. */
 export interface Reference {
@@ -31,31 +26,7 @@ export interface Reference {
   }[];
 }
 
-/** Records by what was asked; the newest of each. */
-class Records {
-  readonly #found: ReadonlyMap<string, ResultRecord>;
-
-  constructor(records: readonly ResultRecord[]) {
-    this.#found = new Map(records.map((record) => [canonical([record.kind, record.asked]), record]));
-  }
-
-  quantization(asked: Asked): QuantizationRecord | undefined {
-    const record = this.#found.get(canonical(['quantization', asked]));
-    return record?.kind === 'quantization' ? record : undefined;
-  }
-
-  /** A quantized model's measurement, and its cells beside the float model on the same windows. */
-  loss(asked: AskedMeasurement) {
-    const record = this.measurement(asked);
-    const plain = this.measurement({ model: asked.model, text: asked.text, form: 'float' });
-    return record && { result: record.result, cells: lossCells(record, plain) };
-  }
-
-  measurement(asked: AskedMeasurement): MeasurementRecord | undefined {
-    const record = this.#found.get(canonical(['measurement', asked]));
-    return record?.kind === 'measurement' ? record : undefined;
-  }
-}
+type Limits = Pick<Selection, 'windows' | 'limit'>;
 
 /**
  * The document. Models, rows and columns without a measurement are left out.
@@ -67,9 +38,9 @@ export function resultsMarkdown(
   config: Config,
   records: readonly ResultRecord[],
   references: ReadonlyMap<string, Reference> = new Map(),
-  selection: Pick<Selection, 'windows'> = {},
+  selection: Limits = {},
 ): string {
-  const found = new Records(records);
+  const found = newestRecords(records);
   const sections = config.models.flatMap((entry) => modelSection(entry, found, references, selection));
   return `${[INTRODUCTION, ...sections].join('\n\n')}\n`;
 }
@@ -88,24 +59,27 @@ Written by \`pnpm bench results\`; do not edit.
 
 function modelSection(
   entry: ModelEntry,
-  records: Records,
+  records: NewestRecords,
   references: ReadonlyMap<string, Reference>,
-  selection: Pick<Selection, 'windows'>,
+  selection: Limits,
 ): string[] {
   const texts = textsOf(entry, selection);
   const quantized = rowsOf(entry).flatMap((row) =>
     WIDTHS.flatMap((width) => records.quantization(askedOf(entry, row, width)) ?? []),
   );
   const measured = texts.flatMap((text) => records.measurement({ model: entry.name, text, form: 'float' }) ?? []);
-  if (quantized.length + measured.length === 0) return [];
+  const onTasks = taskRecordsOf(entry, records, selection);
+  const all = [...quantized, ...onTasks, ...measured];
+  if (all.length === 0) return [];
   const tables = WIDTHS.flatMap((width) =>
     entry.texts.flatMap((_, index) => widthTable(entry, records, selection, { width, index })),
   );
   const reference = references.get(entry.reference ?? '');
   return [
     `## ${entry.name}`,
-    conditions(entry, texts, records, [...quantized, ...measured]),
+    conditions(entry, texts, records, all),
     ...tables,
+    ...tasksSection(entry, records, selection),
     ...integerTable(entry, records, selection),
     ...stepsTable(entry, records),
     ...(reference ? referenceTable(entry, texts[0] as TextEntry, records, reference) : []),
@@ -116,7 +90,7 @@ function modelSection(
 function conditions(
   { remarks, calibration, name }: ModelEntry,
   texts: readonly TextEntry[],
-  records: Records,
+  records: NewestRecords,
   all: readonly ResultRecord[],
 ): string {
   const options = Object.entries(calibration.options ?? {}).map(([option, value]) => `${option} ${value}`);
@@ -156,8 +130,8 @@ const ordinal = (n: number): string =>
 /** All rows of one half on one text; with what they cost beside the first. */
 function widthTable(
   entry: ModelEntry,
-  records: Records,
-  selection: Pick<Selection, 'windows'>,
+  records: NewestRecords,
+  selection: Limits,
   { width, index }: { readonly width: Width; readonly index: number },
 ): string[] {
   const own = new Set(rowsOf(entry));
@@ -169,10 +143,11 @@ function widthTable(
       if (!text || !own.has(row)) return [];
       const quantization = askedOf(entry, row, width);
       const [form] = formsOf(entry, row);
-      const found = records.loss({ model: entry.name, quantization, text, form });
+      const found = records.measurement({ model: entry.name, quantization, text, form });
       if (!found) return [];
+      const plain = records.measurement({ model: entry.name, text, form: 'float' });
       const cost = costs ? costCells(records.quantization(quantization)) : [];
-      return { name: row.title, cells: [quantization.recipe, form, ...found.cells, ...cost] };
+      return { name: row.title, cells: [quantization.recipe, form, ...lossCells(found, plain), ...cost] };
     });
     return measured.length > 0 ? [{ name: `**${title}**`, cells: columns.map(() => '') }, ...measured] : [];
   });
@@ -226,7 +201,7 @@ export function percent(logRatio: number, standardError?: number): string {
 }
 
 /** The rows that were measured in integers, beside their simulated form on the windows that both have. */
-function integerTable(entry: ModelEntry, records: Records, selection: Pick<Selection, 'windows'>): string[] {
+function integerTable(entry: ModelEntry, records: NewestRecords, selection: Limits): string[] {
   const rows = rowsOf(entry)
     .filter((row) => formsOf(entry, row).length > 1)
     .flatMap((row) =>
@@ -256,7 +231,7 @@ const logOf = ({ losses, tokens }: MeasurementRecord['result'], windows: number)
   losses.slice(0, windows).reduce((sum, loss) => sum + loss, 0) / ((tokens / losses.length) * windows);
 
 /** What each step of a preset took. */
-function stepsTable(entry: ModelEntry, records: Records): string[] {
+function stepsTable(entry: ModelEntry, records: NewestRecords): string[] {
   const presets = rowsOf(entry).filter(({ options }) => options === undefined);
   const made = presets.flatMap((row) =>
     WIDTHS.flatMap((width) => {
@@ -286,7 +261,7 @@ function stepsTable(entry: ModelEntry, records: Records): string[] {
 function referenceTable(
   entry: ModelEntry,
   text: TextEntry,
-  records: Records,
+  records: NewestRecords,
   { implementation, conditions: theirs, differences, float, results }: Reference,
 ): string[] {
   const ours = (name: string, width: Width): MeasurementRecord | undefined => {

@@ -1,8 +1,8 @@
-import { mkdtemp, readdir } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { canonical, type QuantizationRecord, recordName, recordStore } from './record.ts';
+import { canonical, type QuantizationRecord, recordName, recordStore, type TaskRecord } from './record.ts';
 
 const record: QuantizationRecord = {
   kind: 'quantization',
@@ -37,6 +37,33 @@ test('a name can be read, is that of a file, and changes with whatever was asked
   ];
   expect(new Set([name, ...others.map(recordName)]).size).toBe(6);
   expect(recordName({ ...record, result: { ...record.result, seconds: 9 } } as typeof record)).toBe(name);
+});
+
+test('a record of a task says in its name which one, of how many items, in which form', () => {
+  const wanted: Pick<TaskRecord, 'kind' | 'asked' | 'subject'> = {
+    kind: 'task',
+    asked: { model: 'm', task: { name: 'mmlu', data: '$data', limit: 5 }, meaning: 'f00', form: 'float' },
+    subject: { data: { 'mmlu/test.jsonl': 'abc' } },
+  };
+  const { asked } = wanted;
+  expect(recordName(wanted)).toMatch(/^m\.mmlu\.5\.float\.[0-9a-f]{12}$/);
+  const quantized = { ...wanted, asked: { ...asked, quantization: record.asked, form: 'simulated' as const } };
+  expect(recordName(quantized)).toMatch(/^m\.w8a8\.fast\..*\.mmlu\.5\.simulated\.[0-9a-f]{12}$/);
+  const others = [
+    quantized,
+    { ...wanted, asked: { ...asked, task: { ...asked.task, limit: 6 } } },
+    { ...wanted, asked: { ...asked, meaning: 'f01' } },
+    { ...wanted, subject: { data: { 'mmlu/test.jsonl': 'abd' } } },
+  ];
+  expect(new Set([wanted, ...others].map(recordName)).size).toBe(5);
+});
+
+test('the repository’s records are found by what was asked, however long ago', async () => {
+  const folder = new URL('./records/', import.meta.url);
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));
+  expect(names.length).toBeGreaterThan(0);
+  for (const name of names)
+    expect(`${recordName(JSON.parse(await readFile(new URL(name, folder), 'utf8')))}.json`).toBe(name);
 });
 
 test('what was saved is found again by what was asked, and not by what was not', async () => {

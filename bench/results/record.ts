@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ModelEntry, TextEntry } from './config.ts';
+import type { MetricName, MetricResult } from '@mobilequant/evaluator';
+import type { ModelEntry, Source, TextEntry } from './config.ts';
 import type { Way } from './rows.ts';
 
 /** A quantization, in the config's own words. */
@@ -17,13 +18,22 @@ export interface Asked extends Way {
   readonly calibration: ModelEntry['calibration'];
 }
 
-/** A measurement; without a quantization, that of the float model. */
-export interface AskedMeasurement {
+/** A measurement on a text; without a quantization, that of the float model. */
+export interface AskedText {
   readonly model: string;
   readonly quantization?: Asked;
   readonly text: TextEntry;
   readonly form: 'float' | 'simulated' | 'integer';
 }
+
+/** A measurement on a task. */
+export interface AskedTask extends Omit<AskedText, 'text'> {
+  readonly task: { readonly name: string; readonly data: Source; readonly limit: number };
+  /** A hash of what the task's name stands for. */
+  readonly meaning: string;
+}
+
+export type AskedMeasurement = AskedText | AskedTask;
 
 /** What the words stood for: hashes of files. A change of one of them makes another record. */
 export type Subject = Readonly<Record<string, unknown>>;
@@ -70,6 +80,20 @@ export interface MeasurementResult {
   readonly peak: number;
 }
 
+export interface TaskResult {
+  readonly items: number;
+  /** Items whose beginning was cut off, being longer than what is read. */
+  readonly cut?: number;
+  readonly metrics: Readonly<Partial<Record<MetricName, MetricResult>>>;
+  /** Tokens of the longest text. */
+  readonly tokens: number;
+  /** Whose definitions the task follows. */
+  readonly harness: string;
+  /** Wall time of the command, its start included. */
+  readonly seconds: number;
+  readonly peak: number;
+}
+
 export interface QuantizationRecord {
   readonly kind: 'quantization';
   readonly asked: Asked;
@@ -82,13 +106,21 @@ export interface QuantizationRecord {
 
 export interface MeasurementRecord {
   readonly kind: 'measurement';
-  readonly asked: AskedMeasurement;
+  readonly asked: AskedText;
   readonly subject: Subject;
   readonly made: Circumstances;
   readonly result: MeasurementResult;
 }
 
-export type ResultRecord = QuantizationRecord | MeasurementRecord;
+export interface TaskRecord {
+  readonly kind: 'task';
+  readonly asked: AskedTask;
+  readonly subject: Subject;
+  readonly made: Circumstances;
+  readonly result: TaskResult;
+}
+
+export type ResultRecord = QuantizationRecord | MeasurementRecord | TaskRecord;
 
 /** The same for equal values, whatever the order of their fields. */
 export function canonical(value: unknown): string {
@@ -109,7 +141,8 @@ export function recordName({ kind, asked, subject }: Pick<ResultRecord, 'kind' |
   const parts = [
     asked.model,
     ...(way ? [way.recipe, way.method, ...Object.entries(way.options).map((option) => option.join('-'))] : []),
-    ...('form' in asked ? [asked.text.name, asked.form] : []),
+    ...('text' in asked ? [asked.text.name, asked.form] : []),
+    ...('task' in asked ? [asked.task.name, `${asked.task.limit}`, asked.form] : []),
   ];
   const hash = hashOf({ kind, asked, subject });
   return [...parts.map((part) => part.replaceAll(/[^\w+-]+/g, '_')), hash].join('.');

@@ -1,6 +1,6 @@
 /**
  * How long what is left will take: as long as what was of the same kind took. A kind is a model with a method, or a model with a text
- * and a form; of a kind that was never done nothing is known, and the estimate says so.
+ * or a task and a form; of a kind that was never done nothing is known, and the estimate says so.
  */
 import { duration } from 'mobilequant';
 import type { ModelJobs } from './jobs.ts';
@@ -49,7 +49,7 @@ export function timeLeft(jobs: readonly ModelJobs[], now: () => number = () => p
 
 const kindOf = (asked: Asked | AskedMeasurement): string =>
   'form' in asked
-    ? `${asked.model} ${asked.text.name} ${asked.form}`
+    ? `${asked.model} ${'task' in asked ? asked.task.name : asked.text.name} ${asked.form}`
     : `${asked.model} ${asked.recipe} ${asked.method}`;
 
 const mean = (values: readonly number[] = []): number | undefined =>
