@@ -63,6 +63,11 @@ export interface AssemblyOptions {
    * `past` counts what is behind them, and what a layer gives as present is past and text together.
    */
   readonly cachedPrefix?: boolean;
+  /**
+   * Whether the cache is one that a runtime keeps in one place: it comes in with an axis for the batch, `[1, kvHeads, past, headDim]`, and
+   * what a layer gives as present is of the text alone, wherever the prefix is. Default false.
+   */
+  readonly keptCache?: boolean;
 }
 
 /** What one trace gives: a graph whose encodings and weights are names without values, and the sites they belong to. */
@@ -128,9 +133,11 @@ function watchCache(tap: Tap): { tap: Tap; cache: Record<string, tf.Tensor> } {
 const behind = (entries: number, cache: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> =>
   Object.fromEntries(Object.entries(cache).map(([part, x]) => [part, tf.slice(x, [0, entries, 0])]));
 
-/** A cache behind the prefix of a layer, if it has one. */
-const joined = (prefix: tf.Tensor | undefined, cache: tf.Tensor): tf.Tensor =>
-  prefix ? tf.concat([prefix, cache], 1) : cache;
+/** A cache behind the prefix of a layer, if it has one, without an axis for the batch. */
+function joined(prefix: tf.Tensor | undefined, given: tf.Tensor): tf.Tensor {
+  const cache = given.rank === 4 ? tf.reshape(given, given.shape.slice(1)) : given;
+  return prefix ? tf.concat([prefix, cache], 1) : cache;
+}
 
 /**
  * The length of the text that a graph takes.
@@ -180,10 +187,11 @@ export class DecoderAssembly {
     const { config, weights } = this.#model;
     const prefix = `model.layers.${layer}`;
     const shapes = layerShapes(weights, layer);
-    const { tokens, queryChunk, caches, past = 0, cachedPrefix = true } = this.#options;
+    const { tokens, queryChunk, caches, past = 0, cachedPrefix = true, keptCache } = this.#options;
     const apart = cachedPrefix ? [] : PREFIX_TENSORS;
-    const old = cachedPrefix ? past : config.prefix.length; // entries that a layer does not give again
-    const pastShape = [config.kvHeads, past, config.headDim];
+    // Entries that a layer does not give again.
+    const old = cachedPrefix ? past : config.prefix.length + (keptCache ? past : 0);
+    const pastShape = [...(keptCache ? [1] : []), config.kvHeads, past, config.headDim];
     const template = this.#template(layer, Object.keys(shapes).join(), (given) =>
       trace(
         (inputs: Readonly<Record<string, tf.Tensor>>) => {

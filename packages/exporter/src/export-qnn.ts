@@ -80,14 +80,27 @@ export async function exportQnnDecode(model: QuantizedModel, options: QnnDecodeO
   return qnnGraphs(model, { tokens, past: context - tokens });
 }
 
-async function qnnGraphs(quantized: QuantizedModel, shape: TextShape): Promise<QnnGraphs> {
+/**
+ * The same for a runtime that keeps the cache itself, `entries` of one text: it comes in as `past.N.keys` and `past.N.values` uint8
+ * `[1, kvHeads, entries, headDim]`, and the prefix is in the graph, in front of it. Nothing else differs: `past_length` counts the
+ * prefix too, and a mask has `prefix + entries + tokens` columns.
+ *
+ * @throws ExportError for what the device cannot compute in integers, with the site.
+ */
+export const exportQnnKept = (model: QuantizedModel, tokens: number, entries: number): Promise<QnnGraphs> =>
+  qnnGraphs(model, { tokens, past: model.config.prefix.length + entries }, false);
+
+/** @param cachedPrefix whether the prefix is in the cache that comes in, or else in the graph. */
+async function qnnGraphs(quantized: QuantizedModel, shape: TextShape, cachedPrefix = true): Promise<QnnGraphs> {
   const model = quantizedDeviceForm(quantized);
   const { config } = model;
   const { tokens, past } = shape;
+  const entries = cachedPrefix ? past : past - config.prefix.length;
   checkModel(model);
   const assembly = new DecoderAssembly(model, {
     tokens,
-    past,
+    past: entries,
+    ...(!cachedPrefix && { cachedPrefix, keptCache: true }),
     queryChunk: 0,
     castInt4: false,
     wrapTap: (tap) => deviceTap(tap, config),
@@ -103,15 +116,15 @@ async function qnnGraphs(quantized: QuantizedModel, shape: TextShape): Promise<Q
   const kinds = layerKinds(config);
   const positional = positionalInputs(model, kinds, shape);
   const float = (name: string, shape: readonly number[]): ValueInfo => ({ name, type: 'float32', shape });
-  const caches = (nameOf: typeof presentName, entries: number): ValueInfo[] =>
+  const caches = (nameOf: typeof presentName, entries: number, batch: readonly number[] = []): ValueInfo[] =>
     layers.flatMap((layer) =>
-      CACHE_PARTS.map((part) => float(nameOf(layer, part), [config.kvHeads, entries, config.headDim])),
+      CACHE_PARTS.map((part) => float(nameOf(layer, part), [...batch, config.kvHeads, entries, config.headDim])),
     );
   const traced = assembly.graph(
     [
       float(HIDDEN, [tokens, config.hidden]),
       ...positional.map(({ name, shape }) => float(name, shape)),
-      ...(past > 0 ? caches(pastName, past) : []),
+      ...(past > 0 ? caches(pastName, entries, cachedPrefix ? [] : [1]) : []),
     ],
     [
       float('logits', [tokens, config.vocab]),
@@ -164,6 +177,14 @@ function gridOfInput(graph: Graph, name: string): Grid {
   const reader = graph.nodes.find(({ inputs }) => inputs[0] === name);
   if (!reader) throw new ExportError(name, 'something that reads it', 'nothing', 'Export a model with layers.');
   return gridOfNode(graph, reader);
+}
+
+/** The grid of the logits that a graph for a device gives. @throws ExportError where they are no integers. */
+export function gridOfLogits(graph: Graph): Grid {
+  const writer = graph.nodes.find(({ outputs }) => outputs[0] === 'logits');
+  if (writer?.op === 'QuantizeLinear') return gridOfNode(graph, writer);
+  const advice = 'Give graphs that exportQnnPrefill and exportQnnDecode made.';
+  throw new ExportError('logits', 'integers', writer?.op ?? 'nothing', advice);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Lays a quantized model out for a device. Writing files is in `./node`. */
 
 export { cachedModel, isCached } from './cached-model.ts';
+export type { CheckpointSettings } from './checkpoint-settings.ts';
 export { type DeployTapOptions, deployTap, type TappedSite } from './deploy-tap.ts';
 export { EncodingsError } from './encodings/encodings-error.ts';
 export {
@@ -42,6 +43,7 @@ export {
   qnnEncodingsTarget,
   qnnQdqTarget,
 } from './export-target.ts';
+export { type GenaiQnnOptions, genaiQnnTarget } from './genai-qnn-target.ts';
 export { htpArithmetic } from './htp/htp-arithmetic.ts';
 export { type IntegerKernels, integerForm, integerKernels } from './integer-kernels.ts';
 export { type IntegerModelOptions, integerModel } from './integer-model.ts';
@@ -51,7 +53,6 @@ export { onnxModel } from './onnx-model.ts';
 export { type QnnModelOptions, type QnnPair, qnnModel } from './qnn-model.ts';
 export { runtimeForm } from './runtime-form.ts';
 export {
-  type CheckpointSettings,
   genaiTarget,
   type RuntimeTargetOptions,
   transformersJsTarget,

@@ -6,9 +6,8 @@ import type { LanguageModel, TextReader } from '@mobilequant/core';
 import type { Graph } from '@mobilequant/graph';
 import type { Program, Runtime, RuntimeOptions, Value, Values } from '@mobilequant/tracer';
 import { ExportError } from './errors.ts';
-import type { QnnGraphs } from './export-qnn.ts';
+import { gridOfLogits, type QnnGraphs } from './export-qnn.ts';
 import { htpArithmetic } from './htp/htp-arithmetic.ts';
-import { gridOfNode } from './quantize-operators.ts';
 
 export interface QnnPair {
   readonly prefill: QnnGraphs;
@@ -34,7 +33,15 @@ export async function qnnModel(
   { prefill, decode }: QnnPair,
   { arithmetic = 'written' }: QnnModelOptions = {},
 ): Promise<LanguageModel> {
-  const [length] = shapeOf(prefill.inputs, 'input_ids') as [number];
+  const ids = shapeOf(prefill.inputs, 'input_ids');
+  if (ids.length !== 1)
+    throw new ExportError(
+      'input_ids',
+      'ids of the shape [tokens]',
+      `[${ids.join(', ')}]`,
+      'What was exported for GenAI runs in GenAI; export with the target qnn-qdq to run it here.',
+    );
+  const [length] = ids as [number];
   const [, vocab] = shapeOf(prefill.graph, 'logits') as [number, number];
   const [heads, given, size] = shapeOf(prefill.graph, 'present.0.keys') as [number, number, number];
   const [room] = shapeOf(decode.graph, 'past.0.keys').slice(1) as [number];
@@ -145,15 +152,7 @@ async function programsOf(
 
 /** A row of the logits as reals. */
 function logitsOf(graph: Graph): (outputs: Values, row: number) => Float32Array {
-  const writer = graph.nodes.find(({ outputs }) => outputs[0] === 'logits');
-  if (writer?.op !== 'QuantizeLinear')
-    throw new ExportError(
-      'logits',
-      'integers',
-      writer?.op ?? 'nothing',
-      'Give graphs that exportQnnPrefill and exportQnnDecode made.',
-    );
-  const { scale, zeroPoint } = gridOfNode(graph, writer);
+  const { scale, zeroPoint } = gridOfLogits(graph);
   return ({ logits }, row) => {
     const { data, shape } = logits as Value;
     const vocab = shape[1] as number;

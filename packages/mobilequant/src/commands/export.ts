@@ -3,6 +3,7 @@
 import { findSoc } from '@mobilequant/device';
 import {
   ENCODINGS_VERSIONS,
+  genaiQnnTarget,
   genaiTarget,
   onnxTarget,
   qnnEncodingsTarget,
@@ -17,7 +18,15 @@ import { choice, flag, integer, text, texts, UsageError } from '../options.ts';
 import { size } from '../progress.ts';
 import { pythonOption } from './device-options.ts';
 
-const TARGETS = [onnxTarget, transformersJsTarget, genaiTarget, qnnQdqTarget, qnnContextTarget, qnnEncodingsTarget];
+const TARGETS = [
+  onnxTarget,
+  transformersJsTarget,
+  genaiTarget,
+  genaiQnnTarget,
+  qnnQdqTarget,
+  qnnContextTarget,
+  qnnEncodingsTarget,
+];
 
 /** Those whose texts have any length. */
 const RUNTIMES: readonly string[] = [transformersJsTarget.name, genaiTarget.name];
