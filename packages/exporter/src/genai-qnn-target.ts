@@ -71,7 +71,7 @@ export const genaiQnnTarget: ExportTarget<GenaiQnnOptions> = {
 type Stage = 'prefill-inputs' | 'decode-inputs' | 'prefill' | 'decode' | 'cache' | 'logits';
 
 /** What `genai-qnn` writes, before its settings. */
-export async function pipelineGraphs(
+async function pipelineGraphs(
   model: QuantizedModel,
   tokens: number,
   context: number,
