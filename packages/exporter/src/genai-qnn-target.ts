@@ -71,11 +71,7 @@ export const genaiQnnTarget: ExportTarget<GenaiQnnOptions> = {
 type Stage = 'prefill-inputs' | 'decode-inputs' | 'prefill' | 'decode' | 'cache' | 'logits';
 
 /** What `genai-qnn` writes, before its settings. */
-async function pipelineGraphs(
-  model: QuantizedModel,
-  tokens: number,
-  context: number,
-): Promise<Record<Stage, Graph>> {
+async function pipelineGraphs(model: QuantizedModel, tokens: number, context: number): Promise<Record<Stage, Graph>> {
   const { config } = model;
   const prefill = await exportQnnKept(model, tokens, context);
   const decode = await exportQnnKept(model, 1, context);
