@@ -1,6 +1,7 @@
 /** `genai_config.json`: what ONNX Runtime GenAI is told of a folder. */
 import type { DecoderConfig } from '@mobilequant/core';
 import { type CheckpointSettings, type Json, tokensOf } from './checkpoint-settings.ts';
+import type { CachePart } from './decoder-assembly.ts';
 
 export interface GenaiOptions {
   readonly type: string;
@@ -53,6 +54,12 @@ export function genaiConfig(
       ...numbers(generation, ['temperature', 'top_k', 'top_p', 'repetition_penalty']),
     },
   };
+}
+
+/** How a graph calls its caches, for `inputs` (past) or `outputs` (present): names of any layer, with `%d` for its number. */
+export function cachePatterns(kind: 'past' | 'present', nameOf: (layer: number, part: CachePart) => string): Json {
+  const pattern = (part: CachePart): string => nameOf(0, part).replace('.0.', '.%d.');
+  return { [`${kind}_key_names`]: pattern('keys'), [`${kind}_value_names`]: pattern('values') };
 }
 
 const numbers = (values: Json, names: readonly string[]): Json =>

@@ -5,11 +5,11 @@
 import type { DecoderConfig, QuantizedModel } from '@mobilequant/core';
 import type { Graph } from '@mobilequant/graph';
 import { type CheckpointSettings, checkedSettings, type Json, json } from './checkpoint-settings.ts';
-import { type CachePart, pastName } from './decoder-assembly.ts';
+import { pastName } from './decoder-assembly.ts';
 import { ExportError } from './errors.ts';
 import { exportQnnKept, gridOfLogits } from './export-qnn.ts';
 import type { ExportFile, ExportTarget, QnnOptions } from './export-target.ts';
-import { genaiConfig } from './genai-config.ts';
+import { cachePatterns, genaiConfig } from './genai-config.ts';
 import {
   cacheGraph,
   logitsGraph,
@@ -43,8 +43,8 @@ export const genaiQnnTarget: ExportTarget<GenaiQnnOptions> = {
     const config = genaiConfig(model.config, checked, {
       type: 'decoder-pipeline',
       context,
-      inputs: { ...PIPELINE_INPUTS, ...names('past', pastName) },
-      outputs: { logits: REAL_LOGITS, ...names('present', writtenName) },
+      inputs: { ...PIPELINE_INPUTS, ...cachePatterns('past', pastName) },
+      outputs: { logits: REAL_LOGITS, ...cachePatterns('present', writtenName) },
       pad: model.config.vocab, // no token of a text: where GenAI finds it, wherever that is, it takes the text to end
       sharedCache: true,
       decoder: {
@@ -104,11 +104,6 @@ function pipelineSizes(
     );
   return { tokens, context };
 }
-
-const names = (kind: 'past' | 'present', nameOf: typeof pastName): Json => {
-  const pattern = (part: CachePart) => nameOf(0, part).replace('.0.', '.%d.');
-  return { [`${kind}_key_names`]: pattern('keys'), [`${kind}_value_names`]: pattern('values') };
-};
 
 const stage = ({ name, inputs, outputs }: Graph): Json => ({
   filename: `${name}.onnx`,

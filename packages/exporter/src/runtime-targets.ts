@@ -7,7 +7,7 @@ import { splitSite } from '@mobilequant/quantizer';
 import { type CheckpointSettings, checkedSettings, json, tokensOf } from './checkpoint-settings.ts';
 import { cacheName, exportCachedOnnx } from './export-cached-onnx.ts';
 import type { ExportFile, ExportTarget } from './export-target.ts';
-import { genaiConfig } from './genai-config.ts';
+import { cachePatterns, genaiConfig } from './genai-config.ts';
 import { runtimeForm } from './runtime-form.ts';
 
 export interface RuntimeTargetOptions {
@@ -47,21 +47,17 @@ export const genaiTarget: ExportTarget<RuntimeTargetOptions> = {
   async export(model, { context = defaultContext(model.config), settings } = {}) {
     const checked = checkedSettings(settings);
     const graph = runtimeForm(await exportCachedOnnx(model, { context }));
-    const name = (kind: Parameters<typeof cacheName>[0], part: 'keys' | 'values') =>
-      cacheName(kind, 0, part).replace('.0.', '.%d.');
     const config = genaiConfig(model.config, checked, {
       type: 'decoder', // the generic one, since all that an architecture's name could say is in the graph
       context,
       inputs: {
         input_ids: 'input_ids',
         attention_mask: 'attention_mask',
-        past_key_names: name('past_key_values', 'keys'),
-        past_value_names: name('past_key_values', 'values'),
+        ...cachePatterns('past', (layer, part) => cacheName('past_key_values', layer, part)),
       },
       outputs: {
         logits: 'logits',
-        present_key_names: name('present', 'keys'),
-        present_value_names: name('present', 'values'),
+        ...cachePatterns('present', (layer, part) => cacheName('present', layer, part)),
       },
       decoder: {
         filename: 'model.onnx',
