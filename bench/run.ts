@@ -1,5 +1,5 @@
 /** `pnpm bench NAME [arguments]`: one file a question. */
-const BENCHES = ['engine', 'learn', 'large', 'results', 'fuzz', 'harness'];
+const BENCHES = ['engine', 'learn', 'large', 'results', 'fuzz', 'harness', 'shares'];
 
 const name = process.argv[2] ?? '';
 if (!BENCHES.includes(name)) {

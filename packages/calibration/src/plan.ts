@@ -133,6 +133,8 @@ export interface PlanOptions {
 export interface PlanResult extends QuantizeResult {
   /** The float model behind the same prefix: what the quantized one is to be compared with. */
   readonly float: FloatModel;
+  /** The same function in the form whose weights were rounded: transformed, before anything was learned. */
+  readonly transformed: FloatModel;
   /** What moved to 16 bits; absent without a budget. */
   readonly placement?: Placement;
   /** How tuning went; absent without it. */
@@ -221,7 +223,7 @@ export async function carryOut(
         ),
       )
     : rounded.model;
-  const made = { float, ...(placement && { placement }), seconds };
+  const made = { float, transformed: model, ...(placement && { placement }), seconds };
   if (plan.tuning === 0) return { model: built, widened: rounded.widened, ...made };
 
   model.weights.forget(); // of its linears the rounded ones are left

@@ -17,12 +17,12 @@ const search = (options: PrefixOptions = {}, first?: number) =>
   searchPrefix(runtime, { config, weights, samples, first, candidates }, { ...all, ...options });
 
 /** The mean over layers of log max |x|, and the mean loss of a token. */
-async function behind(prefix: readonly number[]): Promise<{ size: number; loss: number }> {
+async function behind(prefix: readonly number[], texts = samples): Promise<{ size: number; loss: number }> {
   const model = await withPrefix(runtime, config, weights, prefix);
   const decoder = createDecoder(runtime, model.config, model.weights);
   const largest = new Array<number>(config.layers).fill(0);
   const losses: number[] = [];
-  for (const sample of samples) {
+  for (const sample of texts) {
     const x = await decoder.hidden(sample, (layer, own) => {
       largest[layer] = Math.max(largest[layer] as number, ...own.map(Math.abs));
     });
@@ -47,6 +47,21 @@ describe('the prefix', () => {
       residuals.reduce((sum, x) => sum + Math.log(x), 0) / residuals.length;
     expect(size(before)).toBeCloseTo((await behind([])).size, 5);
     expect(size(after)).toBeCloseTo((await behind(tokens)).size, 5);
+  });
+
+  test('of many candidates tries the three best of a fourth of the places at all of them', async () => {
+    const many = [2, 3, 5, 9, 12, 17, 20];
+    const five = Array.from({ length: 5 }, (_, i) =>
+      Int32Array.from({ length: 16 }, (_, j) => (7 * j + 3 * i * i) % 24),
+    );
+    const input = { config, weights, samples: five, candidates: many };
+    const { tokens } = await searchPrefix(runtime, input, { ...all, places: 5, limit: 1 });
+    const best = async (own: readonly number[], texts: readonly Int32Array[]): Promise<number[]> => {
+      const sizes = await Promise.all(own.map(async (token) => (await behind([token], texts)).size));
+      return own.toSorted((a, b) => (sizes[own.indexOf(a)] as number) - (sizes[own.indexOf(b)] as number));
+    };
+    const hopeful = (await best(many, [five[0] as Int32Array, five[4] as Int32Array])).slice(0, 3);
+    expect(tokens).toEqual((await best(hopeful, five)).slice(0, 1));
   });
 
   test('grows while a token gains something', async () => {

@@ -5,7 +5,14 @@
  * the beginning-of-text token first, then whichever candidate makes the largest residual behind each layer smallest, as long as that
  * gains something and the float model does not come to know the text less well.
  */
-import { createDecoder, type DecoderConfig, type Weights, withPrefix } from '@mobilequant/core';
+import {
+  createDecoder,
+  type DecoderConfig,
+  growingTree,
+  type TokenTree,
+  type Weights,
+  withPrefix,
+} from '@mobilequant/core';
 import type { Executor } from '@mobilequant/tracer';
 import { type OnProgress, progressOf } from './progress.ts';
 
@@ -43,8 +50,17 @@ export interface Prefix {
   readonly after: readonly number[];
 }
 
+/** A prefix, and the largest residual behind each layer after it. */
+interface Tried {
+  readonly tokens: readonly number[];
+  readonly residuals: readonly number[];
+}
+
 const CANDIDATES = 12;
 const JUDGED_SAMPLES = 4;
+const FINALISTS = 3; // candidates that are tried at all places; before that, all of them at one place in FEWER
+const FEWER = 4;
+const TREE_TOKENS = 128; // as many as fill a run; with more, texts that do not see each other cost more attention
 
 /** The best prefix found; none if no token helps. */
 export async function searchPrefix(
@@ -53,25 +69,32 @@ export async function searchPrefix(
   { limit = 4, places = 32, tokens = 16, gain = 0.05, harm = 0.01, onProgress }: PrefixOptions = {},
 ): Promise<Prefix> {
   const texts = beginnings(samples, places, tokens);
-  const progress = progressOf('prefix', 1 + limit * candidates.length, onProgress);
-  const largestBehind = async (prefix: readonly number[]): Promise<number[]> => {
-    const residuals = await largestResiduals(executor, config, weights, prefix, texts);
+  const all = treesOf(texts);
+  const few = treesOf(texts.filter((_, i) => i % FEWER === 0));
+  const tries = candidates.length + (candidates.length > FINALISTS ? FINALISTS : 0);
+  const progress = progressOf('prefix', 1 + (limit - 1) * tries + (first === undefined ? tries : 1), onProgress);
+  const largestBehind = async (prefix: readonly number[], trees = all): Promise<number[]> => {
+    const residuals = await largestResiduals(executor, config, weights, prefix, trees);
     progress.step();
     return residuals;
+  };
+  /** Prefixes with the residuals behind them, the one that makes them smallest first. */
+  const ranked = async (prefixes: readonly (readonly number[])[], trees = all): Promise<Tried[]> => {
+    const tried: Tried[] = [];
+    for (const tokens of prefixes) tried.push({ tokens, residuals: await largestBehind(tokens, trees) });
+    return tried.sort((a, b) => logMean(a.residuals) - logMean(b.residuals));
   };
 
   const lossBehind = (prefix: readonly number[]) =>
     meanLoss(executor, config, weights, prefix, samples.slice(0, JUDGED_SAMPLES));
   const bearable = (await lossBehind([])) + harm;
   const before = await largestBehind([]);
-  let best = { tokens: [] as readonly number[], residuals: before };
+  let best: Tried = { tokens: [], residuals: before };
   for (let length = 1; length <= limit; length++) {
-    const tried: (typeof best)[] = [];
-    for (const token of length === 1 && first !== undefined ? [first] : candidates) {
-      const prefix = [...best.tokens, token];
-      tried.push({ tokens: prefix, residuals: await largestBehind(prefix) });
-    }
-    const next = tried.reduce((a, b) => (logMean(b.residuals) < logMean(a.residuals) ? b : a));
+    const own = length === 1 && first !== undefined ? [first] : candidates;
+    const longer = own.map((token) => [...best.tokens, token]);
+    const hopeful = longer.length > FINALISTS ? (await ranked(longer, few)).slice(0, FINALISTS) : undefined;
+    const [next] = (await ranked(hopeful?.map(({ tokens }) => tokens) ?? longer)) as [Tried];
     if (logMean(best.residuals) - logMean(next.residuals) < gain) break;
     if ((await lossBehind(next.tokens)) > bearable) break;
     best = next;
@@ -85,14 +108,15 @@ async function largestResiduals(
   config: DecoderConfig,
   weights: Weights,
   prefix: readonly number[],
-  texts: readonly Int32Array[],
+  trees: readonly TokenTree[],
 ): Promise<number[]> {
   const model = await withPrefix(executor, config, weights, prefix);
   const decoder = createDecoder(executor, model.config, model.weights);
   const largest = new Array<number>(config.layers).fill(0);
-  for (const text of texts) {
-    await decoder.hidden(text, (layer, x) => {
-      largest[layer] = x.reduce((max, v) => Math.max(max, Math.abs(v)), largest[layer] as number);
+  for (const tree of trees) {
+    const size = tree.tokens.length * config.hidden; // behind it is padding
+    await decoder.hiddenOfTree(tree, (layer, x) => {
+      largest[layer] = x.subarray(0, size).reduce((max, v) => Math.max(max, Math.abs(v)), largest[layer] as number);
     });
   }
   await decoder.release();
@@ -130,6 +154,20 @@ export function frequentTokens(samples: readonly Int32Array[], count: number): n
     .sort(([a, m], [b, n]) => n - m || a - b)
     .slice(0, count)
     .map(([token]) => token);
+}
+
+/** Texts, several to be read at once. */
+function treesOf(texts: readonly Int32Array[]): TokenTree[] {
+  const trees: TokenTree[] = [];
+  let growing = growingTree();
+  for (const text of texts) {
+    if (growing.size() > 0 && growing.size() + growing.cost(text) > TREE_TOKENS) {
+      trees.push(growing.tree());
+      growing = growingTree();
+    }
+    growing.add(text);
+  }
+  return growing.size() > 0 ? [...trees, growing.tree()] : trees;
 }
 
 /** Short texts from places at even distances. */

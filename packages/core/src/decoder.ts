@@ -35,8 +35,8 @@ export interface Decoder {
   hidden(tokens: Int32Array, each?: (layer: number, x: Float32Array) => void): Promise<Float32Array>;
   /** `[tokens, hidden]` → `[tokens, vocab]` */
   logits(x: Float32Array): Promise<Float32Array>;
-  /** The output of the last block for a tree of texts, padded: `[tokens or more, hidden]`. */
-  hiddenOfTree(tree: TokenTree): Promise<Float32Array>;
+  /** The output of the last block for a tree of texts, padded: `[tokens or more, hidden]`; `each` sees every block's output, also padded. */
+  hiddenOfTree(tree: TokenTree, each?: (layer: number, x: Float32Array) => void): Promise<Float32Array>;
   /** `-log p(targets[i])` behind each row of x, `[tokens]`. */
   negativeLogLikelihood(x: Float32Array, targets: Int32Array): Promise<Float32Array>;
   release(): Promise<void>;
@@ -120,7 +120,7 @@ export function createDecoder(
       }
       return x;
     },
-    async hiddenOfTree(tree) {
+    async hiddenOfTree(tree, each) {
       const padded = paddedTree(tree, Math.ceil(tree.tokens.length / TREE_STEP) * TREE_STEP);
       const kinds = new Map<boolean, ReturnType<typeof context>>(); // of layers: with a window or without
       let x = await decoder.embed(padded.tokens);
@@ -129,6 +129,7 @@ export function createDecoder(
         const positions = kinds.get(kind) ?? treeContext(config, padded, layer);
         kinds.set(kind, positions);
         x = await runBlock(layer, x, positions);
+        each?.(layer, x);
       }
       return x;
     },
