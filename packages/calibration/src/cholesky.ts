@@ -78,18 +78,22 @@ function columnsOf(matrix: Float32Array, order: ArrayLike<number>, from: number,
 
 /** Solves `X square ᵀ = panel` in place, where `square` is the Cholesky factor of the panel's first rows; false if they have none. */
 function solvePanel(panel: Float32Array, width: number, least: number): boolean {
-  const square = new Float64Array(width * width);
-  const below = new Float64Array(width);
+  const columns = Array.from({ length: width }, () => new Float64Array(width)); // of the square, each from its diagonal down
+  const rest = new Float64Array(width);
   for (let i = 0; i * width < panel.length; i++) {
-    const [own, at] = i < width ? [square, i * width] : [below, 0];
     const last = Math.min(i, width - 1);
+    for (let j = 0; j <= last; j++) rest[j] = panel[i * width + j] as number;
     for (let j = 0; j <= last; j++) {
-      let rest = panel[i * width + j] as number;
-      for (let k = 0; k < j; k++) rest -= (own[at + k] as number) * (square[j * width + k] as number);
-      if (i === j && !(rest > least)) return false;
-      own[at + j] = i === j ? Math.sqrt(rest) : rest / (square[j * width + j] as number);
+      const column = columns[j] as Float64Array;
+      const onDiagonal = i === j;
+      if (onDiagonal && !((rest[j] as number) > least)) return false;
+      const own = onDiagonal ? Math.sqrt(rest[j] as number) : (rest[j] as number) / (column[j] as number);
+      rest[j] = own;
+      if (i < width) column[i] = own;
+      for (let k = j + 1; k <= last; k++) rest[k] = (rest[k] as number) - own * (column[k] as number);
     }
-    panel.set(own.subarray(at, at + width), i * width);
+    panel.set(rest.subarray(0, last + 1), i * width);
+    panel.fill(0, i * width + last + 1, (i + 1) * width);
   }
   return true;
 }

@@ -6,6 +6,7 @@
 import { type DecoderConfig, type Part, siteName, type Weights } from '@mobilequant/core';
 import { decoderSites, layerSites } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
+import * as tf from '@tensorflow/tfjs';
 import { type Histogram, histogramOf, mergeHistograms } from './histogram.ts';
 import { type ObserveOptions, type Observer, observeModel } from './observe.ts';
 import { extremes, mergeExtremes, rangeOfSample, type SiteStatistics } from './statistics.ts';
@@ -24,6 +25,10 @@ export interface HistogramOptions extends ObserveOptions {
    * `needsHistogram` says which ones a recipe needs.
    */
   readonly count?: (site: string) => boolean;
+  /** Which sites are looked at. All by default. */
+  readonly asked?: (site: string) => boolean;
+  /** Whether extremes are told apart by channel, which takes longer. Default true. */
+  readonly channels?: boolean;
   /** What an earlier pass over other samples found; this one goes on from there. */
   readonly from?: Histograms;
 }
@@ -39,17 +44,21 @@ export async function collectHistograms(
   config: DecoderConfig,
   weights: Weights,
   samples: readonly Int32Array[],
-  { count = () => true, from = new Map(), ...options }: HistogramOptions = {},
+  { count = () => true, asked = () => true, channels = true, from = new Map(), ...options }: HistogramOptions = {},
 ): Promise<Histograms> {
   const sites = new Map<string, SiteHistogram>(from);
   const headSites = decoderSites({ ...config, layers: 0 });
   const key = (part: Part): string =>
-    (part === 'head' ? headSites : layerSites(config)).filter((site) => count(siteName(part, site))).join(' ');
+    (part === 'head' ? headSites : layerSites(config))
+      .map((site) => siteName(part, site))
+      .map((site) => (asked(site) ? (count(site) ? 'c' : 'e') : '-'))
+      .join('');
+  const extremesOf = channels ? extremes : (x: tf.Tensor) => ({ min: tf.min(x), max: tf.max(x) });
 
   const observer: Observer<'min' | 'max'> = {
     stage: 'histograms',
     key,
-    report: (site, x) => (count(site) ? { ...extremes(x), values: x } : extremes(x)),
+    report: (site, x) => (asked(site) ? { ...extremesOf(x), ...(count(site) && { values: x }) } : undefined),
     collect(site, sample) {
       const known = sites.get(site);
       const { values } = sample;

@@ -128,13 +128,13 @@ export async function gptq(
   async function observe(layer: number, site: string, keep: boolean): Promise<{ hessian: Value; drift?: Value }> {
     const [at, floatAt] = [await quantized.sites(layer), float && (await float.sites(layer))];
     const channels = weights.shape(`model.layers.${layer}.${site.replace(/input$/, 'weight')}`)[1] as number;
-    let hessian = emptyHessian(channels);
-    let drift = emptyHessian(channels);
+    const hessian = emptyHessian(channels);
+    const drift = emptyHessian(channels);
     for (const i of samples.keys()) {
       signal?.throwIfAborted();
       const x = await at(i, site, { keep });
-      hessian = await addInputs(programs, hessian, x);
-      if (floatAt) drift = await addDrift(programs, drift, await floatAt(i, site, { keep }), x);
+      await addInputs(programs, hessian, x);
+      if (floatAt) await addDrift(programs, drift, await floatAt(i, site, { keep }), x);
     }
     return floatAt ? { hessian, drift } : { hessian };
   }

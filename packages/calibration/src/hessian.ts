@@ -37,32 +37,33 @@ export interface FeedbackOptions {
 /** A Hessian of nothing yet, `[in, in]`. */
 export const emptyHessian = (size: number): Value => ({ data: new Float32Array(size * size), shape: [size, size] });
 
-/** The Hessian of more inputs x, `[tokens, in]`. Only the upper triangle is to be looked at. */
-export async function addInputs(programs: ProgramCache, hessian: Value, x: Value): Promise<Value> {
-  const program = await programs.program(
-    `hessian ${x.shape}`,
-    () => ({ hessian: hessian.shape, x: x.shape }),
-    ({ hessian, x }) => ({ y: tf.add(hessian, upperTriangle(x as tf.Tensor2D)) }),
-  );
-  return (await program.run({ hessian, x })).y;
+/**
+ * Adds more inputs x, `[tokens, in]`, to a Hessian, in place: it is large, and there are many. Only the upper triangle is to be looked at.
+ */
+export async function addInputs(programs: ProgramCache, hessian: Value, x: Value): Promise<void> {
+  const size = hessian.shape[0] as number;
+  const program = await programs.program(`hessian ${x.shape}`, () => ({ x: x.shape }), upperTriangle);
+  const sum = hessian.data as Float32Array;
+  for (const [name, { data, shape }] of Object.entries(await program.run({ x }))) {
+    const [height, width] = shape as [number, number];
+    for (let row = 0, at = 0; row < height; row++) {
+      const from = (Number(name) + row + 1) * size - width;
+      for (let to = from, end = from + width; to < end; to++) sum[to] = (sum[to] as number) + (data[at++] as number);
+    }
+  }
 }
 
-/** xᵀx in bands of rows, each from its own first column on. */
-function upperTriangle(x: tf.Tensor2D): tf.Tensor {
-  const [tokens, size] = x.shape;
+/** xᵀx in bands of rows, each from its own first column on; a band's name is its first row. */
+function upperTriangle({ x }: { readonly x: tf.Tensor }): Record<string, tf.Tensor> {
+  const [tokens, size] = x.shape as [number, number];
   const height = Math.ceil(size / BANDS);
-  const bands: tf.Tensor2D[] = [];
+  const bands: Record<string, tf.Tensor> = {};
   for (let from = 0; from < size; from += height) {
     const own = tf.slice(x, [0, from], [tokens, Math.min(height, size - from)]);
     const right = tf.slice(x, [0, from], [tokens, size - from]);
-    bands.push(
-      tf.pad(tf.matMul(own, right, true), [
-        [0, 0],
-        [from, 0],
-      ]),
-    );
+    bands[from] = tf.matMul(own, right, true);
   }
-  return tf.concat(bands, 0);
+  return bands;
 }
 
 /** All of a Hessian of which the upper triangle is known, damped as its feedback is, `[in, in]`. */

@@ -1,12 +1,8 @@
-import { programCache, type Value } from '@mobilequant/tracer';
-import { nodeRuntime } from '@mobilequant/tracer/node';
 import { expect, test } from 'vitest';
 import * as slow from '../test/matrices.ts';
-import { addInputs, emptyHessian, feedbackOf } from './hessian.ts';
+import { hessianOf, matrix, programs } from '../test/rounding-problem.ts';
+import { emptyHessian, feedbackOf } from './hessian.ts';
 import { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
-
-const programs = programCache(nodeRuntime());
-const matrix = (a: slow.Matrix): Value => ({ data: slow.flat(a), shape: [a.length, a[0]?.length as number] });
 
 /** A weight and its inputs, in float and after something was done to them. */
 async function problem(rows: number, columns: number, block: number, damping: number) {
@@ -14,13 +10,13 @@ async function problem(rows: number, columns: number, block: number, damping: nu
   const float = slow.inputs(3 * columns, columns, 8);
   const noise = slow.weight(3 * columns, columns, 9);
   const x = float.map((row, i) => row.map((v, j) => 0.9 * v + 0.2 * (noise[i]?.[j] as number)));
-  let drift = emptyHessian(columns);
+  const drift = emptyHessian(columns);
   for (const [from, to] of [
     [0, 9],
     [9, 3 * columns],
   ])
-    drift = await addDrift(programs, drift, matrix(float.slice(from, to)), matrix(x.slice(from, to)));
-  const hessian = await addInputs(programs, emptyHessian(columns), matrix(x));
+    await addDrift(programs, drift, matrix(float.slice(from, to)), matrix(x.slice(from, to)));
+  const hessian = await hessianOf(x);
   const feedback = await feedbackOf(programs, hessian, { damping, block });
   const corrected = async (part: number) =>
     slow.rowsOf((await makeUpForInputs(programs, matrix(w), drift, feedback, part)).data as Float32Array, columns);
@@ -49,12 +45,10 @@ test.each([1, 5, 16, 40])('the weight is the least squares solution, in blocks o
 
 test('nothing is made up for where nothing is wrong', async () => {
   const columns = 12;
-  const x = matrix(slow.inputs(30, columns, 1));
+  const x = slow.inputs(30, columns, 1);
   const w = matrix(slow.weight(4, columns, 2));
-  const feedback = await feedbackOf(programs, await addInputs(programs, emptyHessian(columns), x), {
-    damping: 0.01,
-    block: 5,
-  });
-  const drift = await addDrift(programs, emptyHessian(columns), x, x);
+  const feedback = await feedbackOf(programs, await hessianOf(x), { damping: 0.01, block: 5 });
+  const drift = emptyHessian(columns);
+  await addDrift(programs, drift, matrix(x), matrix(x));
   expect((await makeUpForInputs(programs, w, drift, feedback, 1)).data).toEqual(w.data);
 });

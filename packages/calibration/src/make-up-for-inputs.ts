@@ -10,14 +10,16 @@ import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import type { Feedback } from './hessian.ts';
 
-/** D of more inputs, `[tokens, in]` each; `[in, in]` like an empty Hessian to begin with. */
-export async function addDrift(programs: ProgramCache, drift: Value, float: Value, x: Value): Promise<Value> {
+/** Adds the D of more inputs, `[tokens, in]` each, to one of `[in, in]`, in place. */
+export async function addDrift(programs: ProgramCache, drift: Value, float: Value, x: Value): Promise<void> {
   const program = await programs.program(
     `drift ${x.shape}`,
-    () => ({ drift: drift.shape, float: x.shape, x: x.shape }),
-    ({ drift, float, x }) => ({ y: tf.add(drift, tf.matMul(tf.sub(float, x) as tf.Tensor2D, x as tf.Tensor2D, true)) }),
+    () => ({ float: x.shape, x: x.shape }),
+    ({ float, x }) => ({ y: tf.matMul(tf.sub(float, x) as tf.Tensor2D, x as tf.Tensor2D, true) }),
   );
-  return (await program.run({ drift, float, x })).y;
+  const { data } = (await program.run({ float, x })).y;
+  const sum = drift.data as Float32Array;
+  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (data[i] as number);
 }
 
 /**

@@ -28,9 +28,12 @@ export interface Observer<Name extends string> {
   readonly stage: string;
   /** Parts with equal keys report the same of the same sites, and share a graph. */
   key(part: Part): string;
-  /** What is to be given out of the value at a site (full name): always what `Name` says, and perhaps more. */
-  report(site: string, x: tf.Tensor): Readonly<Record<Name, tf.Tensor>> & Readonly<Record<string, tf.Tensor>>;
-  /** Called with it for every site of a sample, in the order of computation. */
+  /** What is to be given out of the value at a site (full name): nothing, or always what `Name` says, and perhaps more. */
+  report(
+    site: string,
+    x: tf.Tensor,
+  ): (Readonly<Record<Name, tf.Tensor>> & Readonly<Record<string, tf.Tensor>>) | undefined;
+  /** Called with it for every site of a sample that something is given out of, in the order of computation. */
   collect(site: string, reported: Results<Name>): void;
 }
 
@@ -49,7 +52,7 @@ function observingTap<Name extends string>(
   return {
     weight: (_, w) => w,
     activation(site, x) {
-      const reported = Object.entries(observer.report(siteName(part, site), x));
+      const reported = Object.entries(observer.report(siteName(part, site), x) ?? {});
       for (const [name, tensor] of reported) outputs[`${site}:${name}`] = tensor;
       return x;
     },

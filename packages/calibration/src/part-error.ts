@@ -32,6 +32,8 @@ export interface Part {
   readonly outputs: readonly string[];
   /** Tokens do not see each other. */
   readonly rowwise: boolean;
+  /** Whether a site, named in its layer, lies in it. */
+  readonly has: (site: string) => boolean;
 }
 
 /** A text, or rows of some: what enters a part and what its float outputs add up to, `[tokens, hidden]` both. */
@@ -49,10 +51,15 @@ export function partOf(pair: Pair, { residual, outputNorms }: DecoderConfig): Pa
   const attention = normed ? 'attention_output_layernorm.output' : 'self_attn.o_proj.output';
   const mlp = normed ? 'mlp_output_layernorm.output' : 'mlp.w2.output';
   const input = 'input_layernorm.input';
-  if (pair === 'qkv' && parallel) return { input, outputs: [attention, mlp], rowwise: false };
+  const isOfMlp = (site: string): boolean => /^(mlp|post_attention_layernorm)/.test(site);
+  const isOfAttention = (site: string): boolean => !isOfMlp(site);
+  if (parallel) {
+    const outputs = { qkv: [attention, mlp], fc1: [mlp], fc2: [mlp], out: [attention], qkt: [attention] }[pair];
+    return { input, outputs, rowwise: pair === 'fc1' || pair === 'fc2', has: () => true };
+  }
   if (pair === 'fc1' || pair === 'fc2')
-    return { input: parallel ? input : 'post_attention_layernorm.input', outputs: [mlp], rowwise: true };
-  return { input, outputs: [attention], rowwise: false };
+    return { input: 'post_attention_layernorm.input', outputs: [mlp], rowwise: true, has: isOfMlp };
+  return { input, outputs: [attention], rowwise: false, has: isOfAttention };
 }
 
 /** At most `budget` tokens of what was observed, spread evenly: rows of all texts, or whole texts (at least one) where tokens see each other. */

@@ -347,9 +347,14 @@ async function rangesFor(
     return (own) => withKnownRanges(ranges, own);
   }
   const widest = withRules(recipe, recipe.name, widenings(movableSites(config, recipe), config, recipe));
-  const counts = (plan.budget > 0 ? [recipe, widest] : [recipe]).map((own) => needsHistogram(own));
-  const count = (site: string): boolean => counts.some((needs) => needs(site));
-  const histograms = await collectHistograms(executor, config, weights, calibration, { count, ...options });
+  const recipes = plan.budget > 0 ? [recipe, widest] : [recipe];
+  const anyOf = (checks: readonly ((site: string) => boolean)[]) => (site: string) => checks.some((own) => own(site));
+  const histograms = await collectHistograms(executor, config, weights, calibration, {
+    asked: anyOf(recipes.map((own) => (site) => resolveRecipe(own)(site) !== undefined)),
+    count: anyOf(recipes.map((own) => needsHistogram(own))),
+    channels: false,
+    ...options,
+  });
   const byRules = (own: Recipe): Map<string, Range> => withKnownRanges(rangesBy(histograms, own), own);
   if (plan.ranges === 'rules') return byRules;
 

@@ -1,8 +1,8 @@
 import { encodingFromRanges, quantize, rangesOf } from '@mobilequant/quantizer';
 import { describe, expect, test } from 'vitest';
 import * as slow from '../test/matrices.ts';
-import { DAMPING, matrix, problem, programs, reals, specs } from '../test/rounding-problem.ts';
-import { addInputs, emptyHessian, feedbackOf } from './hessian.ts';
+import { DAMPING, hessianOf, matrix, problem, programs, reals, specs } from '../test/rounding-problem.ts';
+import { emptyHessian, feedbackOf } from './hessian.ts';
 import { roundWithFeedback, unrounded } from './round-with-feedback.ts';
 
 test('the upper triangle of the Hessian is that of all inputs', async () => {
@@ -79,16 +79,16 @@ test('columns that do not correlate are rounded to nearest, dead ones too', asyn
 
 test('a Hessian of fewer inputs than columns is damped until it has a factor', async () => {
   const x = slow.inputs(5, 12, 2);
-  const hessian = await addInputs(programs, emptyHessian(12), matrix(x));
+  const hessian = await hessianOf(x);
   const feedback = await feedbackOf(programs, hessian, { damping: 0, block: 4 });
   expect(feedback.damping).toBe(1e-3);
   for (const { data } of feedback.panels) expect(data.every(Number.isFinite)).toBe(true);
 });
 
 test('inputs that are no numbers are an error', async () => {
-  const hessian = await addInputs(programs, emptyHessian(2), matrix([[NaN, 1]]));
+  const hessian = await hessianOf([[NaN, 1]]);
   await expect(feedbackOf(programs, hessian, { damping: 0.01, block: 4 })).rejects.toThrow('finite inputs');
-  const infinite = await addInputs(programs, emptyHessian(2), matrix([[1e30, 1]]));
+  const infinite = await hessianOf([[1e30, 1]]);
   await expect(feedbackOf(programs, infinite, { damping: 0.01, block: 4 })).rejects.toThrowErrorMatchingInlineSnapshot(
     `[NonFiniteError: gptq: expected finite inputs of a linear, got a sum of squares that is Infinity in channel 0. Look for an overflow before it.]`,
   );

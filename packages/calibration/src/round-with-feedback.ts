@@ -62,6 +62,7 @@ export async function roundWithFeedback(
   for (const { from, width, data } of panels.toReversed()) {
     const owed = await owedTo(from, width, data);
     const due = new Float64Array(width);
+    const before = Array.from({ length: width }, (_, k) => Float64Array.from(data.subarray(k * width, k * width + k)));
     for (let r = 0; r < rows; r++) {
       for (let k = 0; k < width; k++) due[k] = owed ? (owed[k * rows + r] as number) : 0;
       for (let k = width - 1; k >= 0; k--) {
@@ -76,7 +77,7 @@ export async function roundWithFeedback(
         levels[at] = level;
         fractions[at] = fractionOf(wanted - level, level, qmax);
         errors[(from + k) * rows + r] = error;
-        for (let j = 0; j < k; j++) due[j] = (due[j] as number) + error * (data[k * width + j] as number);
+        addTimes(due, error, before[k] as Float64Array);
       }
     }
   }
@@ -97,4 +98,9 @@ export async function roundWithFeedback(
     });
     return y.data as Float32Array;
   }
+}
+
+/** Adds a multiple of `values` to the beginning of `sum`. */
+function addTimes(sum: Float64Array, factor: number, values: Float64Array): void {
+  for (let i = 0; i < values.length; i++) sum[i] = (sum[i] as number) + factor * (values[i] as number);
 }

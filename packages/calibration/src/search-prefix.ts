@@ -58,6 +58,7 @@ interface Tried {
 
 const CANDIDATES = 12;
 const JUDGED_SAMPLES = 4;
+const JUDGED_TOKENS = 256; // of each: it is their beginning that a prefix changes
 const FINALISTS = 3; // candidates that are tried at all places; before that, all of them at one place in FEWER
 const FEWER = 4;
 const TREE_TOKENS = 128; // as many as fill a run; with more, texts that do not see each other cost more attention
@@ -85,8 +86,8 @@ export async function searchPrefix(
     return tried.sort((a, b) => logMean(a.residuals) - logMean(b.residuals));
   };
 
-  const lossBehind = (prefix: readonly number[]) =>
-    meanLoss(executor, config, weights, prefix, samples.slice(0, JUDGED_SAMPLES));
+  const judged = samples.slice(0, JUDGED_SAMPLES).map((sample) => sample.subarray(0, JUDGED_TOKENS));
+  const lossBehind = (prefix: readonly number[]) => meanLoss(executor, config, weights, prefix, judged);
   const bearable = (await lossBehind([])) + harm;
   const before = await largestBehind([]);
   let best: Tried = { tokens: [], residuals: before };

@@ -19,7 +19,9 @@ import {
   type QuantizerSpec,
   type Range,
   type Recipe,
+  type ResolveSite,
   resolveRecipe,
+  siteInLayer,
 } from '@mobilequant/quantizer';
 import type { Executor, Value, Values } from '@mobilequant/tracer';
 import { availablePairs, type Pair } from './learnables.ts';
@@ -115,7 +117,9 @@ export async function searchScales(
     const isNorm = pair === 'qkv' || pair === 'fc1';
     return [UNSCALED, ...(isNorm ? alphas.map((alpha): Exponents => [alpha, 1 - alpha]) : exponents)];
   };
-  const resolve = resolveRecipe(recipe);
+  const within = (site: string): boolean => [...parts.values()].some((part) => part.has(siteInLayer(site)));
+  const resolved = resolveRecipe(recipe);
+  const resolve: ResolveSite = (site) => (within(site) ? resolved(site) : undefined);
   const observer = layerObserver(executor, {
     config,
     weights,

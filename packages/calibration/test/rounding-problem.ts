@@ -10,15 +10,20 @@ export const DAMPING = 0.01;
 
 export const matrix = (a: slow.Matrix): Value => ({ data: slow.flat(a), shape: [a.length, a[0]?.length as number] });
 
+/** The Hessian of inputs that come in parts. */
+export async function hessianOf(...parts: readonly slow.Matrix[]): Promise<Value> {
+  const hessian = emptyHessian(parts[0]?.[0]?.length as number);
+  for (const part of parts) await addInputs(programs, hessian, matrix(part));
+  return hessian;
+}
+
 export async function problem(rows: number, columns: number, spec: QuantizerSpec, seed: number) {
   const w = slow.weight(rows, columns, seed);
   const x = slow.inputs(3 * columns, columns, seed + 1);
   const h = slow.product(slow.transposed(x), x);
   const ranges = rangesOf(slow.flat(w), [rows, columns], spec.granularity);
   const { encoding } = encodingFromRanges(ranges, spec);
-  let hessian = emptyHessian(columns);
-  for (const part of [x.slice(0, columns), x.slice(columns)])
-    hessian = await addInputs(programs, hessian, matrix(part));
+  const hessian = await hessianOf(x.slice(0, columns), x.slice(columns));
   const feedback = (block: number): Promise<Feedback> => feedbackOf(programs, hessian, { damping: DAMPING, block });
   return { w, h, ranges, encoding, hessian, feedback };
 }
