@@ -20,20 +20,21 @@ const config: Config = { models: [entry] };
 const textOf = (asked: AskedMeasurement) => (asked as AskedText).text;
 
 test('rows that ask for the same share one quantization and its measurements', () => {
-  const [jobs] = jobsOf(config, { only: ['sum-rotation', 'fast', 'none'] });
+  const both = { models: [{ ...entry, integer: ['best'] }] };
+  const [jobs] = jobsOf(both, { only: ['sum-rotation', 'sum-tuning', 'best', 'none'] });
   const forms = jobs?.quantizations.map(({ asked, measurements }) => [
     asked.recipe,
     Object.keys(asked.options).length,
     measurements.map((asked) => `${asked.form} ${textOf(asked).name}`).join(),
   ]);
-  const [simulated, both] = ['simulated one,simulated two', 'integer one,integer two,simulated one,simulated two'];
+  const [simulated, integer] = ['simulated one,simulated two', 'integer one,integer two'];
   expect(forms).toEqual([
     ['w8a8-strict', 4, simulated], // asked for in two groups
     ['w4a8-strict', 4, simulated],
     ['w8a8', expect.any(Number), simulated],
     ['w4a8', expect.any(Number), simulated],
-    ['w8a8', 0, both],
-    ['w4a8', 0, both],
+    ['w8a8', 0, `${simulated},${integer}`], // `best` and the sum of all its steps
+    ['w4a8', 0, `${simulated},${integer}`],
   ]);
   expect(jobs?.floats).toHaveLength(2);
 });

@@ -17,7 +17,14 @@ import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOpti
 import { choice, flag, integer, number, type OptionValues, text, UsageError } from '../options.ts';
 import { duration, progressTo, size } from '../progress.ts';
 import { quantizeDirectory } from '../quantize-directory.ts';
-import { calibrationOptions, learningOptions, openModel, openRecipe, samplesFor } from './calibration-options.ts';
+import {
+  calibrationOptions,
+  learningOptions,
+  openModel,
+  openRecipe,
+  samplesBy,
+  samplesFor,
+} from './calibration-options.ts';
 
 /** Steps of a preset that are to be otherwise. */
 const planOptions = {
@@ -102,8 +109,9 @@ export const quantize: Command = command({
       throw new UsageError(`--${Object.keys(plan)[0]}: expected a preset as --method, got '${values.method}'.`);
     const model = await openModel(name as string, surroundings);
     const { tuning = 0 } = preset ? { ...presetPlan(preset, recipe, model.config), ...plan } : {};
-    const wanted = tuning > 0 ? Math.max(values.samples, samplesForTuning(tuning)) : values.samples;
-    const samples = await samplesFor(model, values, surroundings, wanted);
+    const { samples: count = samplesBy(values.method) } = values;
+    const wanted = tuning > 0 ? Math.max(count, samplesForTuning(tuning)) : count;
+    const samples = await samplesFor(model, { ...values, samples: count }, surroundings, wanted);
     const progress = progressTo(surroundings);
     const result = await quantizeDirectory(
       runtimeFrom(values),
