@@ -3,7 +3,7 @@ import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architectures } from '../test/architectures.ts';
 import { tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
-import { collectHistograms } from './collect-histograms.ts';
+import { collectHistograms, type SiteHistogram } from './collect-histograms.ts';
 import { histogramOf } from './histogram.ts';
 import { collectStatistics } from './statistics.ts';
 
@@ -65,6 +65,20 @@ describe('collectHistograms', () => {
     expect(counted.map(([name]) => name).toSorted()).toEqual(wanted.toSorted());
     for (const [name, own] of counted) expect(own).toEqual(whole.get(name));
     expect([...found.keys()]).toEqual([...whole.keys()]);
+  });
+
+  test('looks only where it is asked to, at whole sites if channels are not wanted', async () => {
+    const wanted = [site, 'model.layers.1.mlp.w2.input', 'model.norm.output'];
+    const whole = await collectHistograms(runtime, config, weights, samples);
+    const found = await collectHistograms(runtime, config, weights, samples, {
+      asked: (name) => wanted.includes(name),
+      channels: false,
+    });
+    expect([...found.keys()].toSorted()).toEqual(wanted.toSorted());
+    for (const [name, own] of found) {
+      const { channels: _, ...rest } = whole.get(name) as SiteHistogram;
+      expect(own).toEqual(rest);
+    }
   });
 
   test('names the site through which something passes that is not finite', async () => {
