@@ -3,39 +3,20 @@
  * Hugging Face hub into a cache, file by file into a hidden directory that is renamed when all are there; from then on the network
  * is not asked again.
  */
-import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import type { ReadableStream } from 'node:stream/web';
 import type { ListFileEntry } from '@huggingface/hub';
 import { CheckpointError } from './errors.ts';
+import { type HubOptions, hubRevision, reasonOf } from './hub-revision.ts';
 import { temporaryName } from './write-file-atomic.ts';
 
-/** How far a download is. */
-export interface DownloadProgress {
-  readonly file: string;
-  /** Bytes of all files so far, and altogether. */
-  readonly received: number;
-  readonly total: number;
-}
-
 /** Where models come from and where they are kept. */
-export interface ResolveModelOptions {
+export interface ResolveModelOptions extends HubOptions {
   /** By default `mobilequant/models` in the user's cache folder (`XDG_CACHE_HOME` or `~/.cache`). */
   readonly cacheDir?: string;
   /** Branch, tag or commit. */
   readonly revision?: string;
-  readonly onProgress?: (progress: DownloadProgress) => void;
-  /** For models that need a login; by default the environment's `HF_TOKEN`. */
-  readonly accessToken?: string | undefined;
-  /** Another hub. */
-  readonly hubUrl?: string;
-  /** Another way to reach it. */
-  readonly fetch?: typeof globalThis.fetch;
 }
 
 const NAME = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?::([\w-][\w. +()-]*\.gguf))?$/i;
@@ -97,36 +78,13 @@ async function download(
   repo: string,
   file: string | undefined,
   directory: string,
-  options: ResolveModelOptions & { revision: string },
+  { revision, ...options }: ResolveModelOptions & { revision: string },
 ): Promise<void> {
-  const { revision, onProgress, accessToken = process.env.HF_TOKEN, hubUrl, fetch } = options;
-  const source = {
-    repo,
-    revision,
-    ...(accessToken && { accessToken }),
-    ...(hubUrl && { hubUrl }),
-    ...(fetch && { fetch }),
-  };
-  const { downloadFile, listFiles } = await import('@huggingface/hub'); // only now: it takes longer to load than all the rest
-  const listed: ListFileEntry[] = [];
-  for await (const entry of listFiles(source)) listed.push(entry);
-  const files = wantedFiles(listed, file);
-  const total = files.reduce((sum, { size }) => sum + size, 0);
-  let received = 0;
-
+  const hub = hubRevision({ repo, revision }, options);
+  const files = wantedFiles(await hub.list(), file);
   const draft = temporaryName(directory);
   try {
-    await mkdir(draft, { recursive: true });
-    for (const file of files) {
-      // Plain HTTP for all files: one way, whose result is checked against the hub's size and hash.
-      const blob = await downloadFile({ ...source, path: file.path, xet: false });
-      if (!blob) throw new Error(`${file.path} is listed but cannot be read`);
-      const onBytes = (bytes: number) => {
-        received += bytes;
-        onProgress?.({ file: file.path, received, total });
-      };
-      await save(blob, join(draft, file.path), file, onBytes);
-    }
+    await hub.save(files, draft);
     await mkdir(dirname(directory), { recursive: true });
     await rename(draft, directory);
   } catch (error) {
@@ -164,22 +122,6 @@ function whole(file: ListFileEntry): ListFileEntry {
   return file;
 }
 
-async function save(blob: Blob, path: string, file: ListFileEntry, onBytes: (bytes: number) => void): Promise<void> {
-  const hash = createHash('sha256');
-  let size = 0;
-  const watch = async function* (chunks: AsyncIterable<Uint8Array>) {
-    for await (const chunk of chunks) {
-      hash.update(chunk);
-      size += chunk.length;
-      onBytes(chunk.length);
-      yield chunk;
-    }
-  };
-  await pipeline(Readable.fromWeb(blob.stream() as ReadableStream), watch, createWriteStream(path, { flags: 'wx' }));
-  if (size !== file.size) throw new Error(`${file.path} has ${file.size} bytes, ${size} came`);
-  if (file.lfs && hash.digest('hex') !== file.lfs.oid) throw new Error(`${file.path} came with a wrong SHA-256`);
-}
-
 const defaultCache = (): string =>
   join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'mobilequant', 'models');
 
@@ -191,10 +133,4 @@ const exists = (path: string): Promise<boolean> =>
 
 async function isDirectory(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
-}
-
-/** The message with those of its causes: fetch says only 'fetch failed', its cause says why. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause ? `${error.message} (${reasonOf(error.cause)})` : error.message;
 }

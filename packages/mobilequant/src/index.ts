@@ -62,6 +62,6 @@ export {
   type TokenSource,
 } from './samples.ts';
 export type { DTypeChoice } from './storage.ts';
-export { readTaskData, type TaskData } from './task-data.ts';
+export { readTaskData, type TaskData, type TaskDataOptions } from './task-data.ts';
 export { writeLogits } from './write-logits.ts';
 export { type WriteReferenceInput, writeReference } from './write-reference.ts';

@@ -8,6 +8,7 @@ export const hellaswag: ChoiceTask = {
   name: 'hellaswag',
   version: 1,
   files: ['hellaswag/validation.jsonl'],
+  hub: { dataset: 'Rowan/hellaswag' },
   shots: { files: ['hellaswag/train.jsonl'], order: 'random-others' },
   prepare: (item: Item) => ({
     ...item,

@@ -6,6 +6,7 @@ export const lambada: ContinuationTask = {
   name: 'lambada_openai',
   version: 1,
   files: ['lambada_openai/test.jsonl'],
+  hub: { dataset: 'EleutherAI/lambada_openai' },
   prepare: (item) => {
     const text = String(item.text);
     const last = text.lastIndexOf(' ');

@@ -23,6 +23,7 @@ const taskOf = (subject: string): ChoiceTask => ({
   name: `mmlu_${subject}`,
   version: 1,
   files: ['mmlu/test.jsonl'],
+  hub: { dataset: 'cais/mmlu', config: 'all' },
   where: { subject },
   shots: { files: ['mmlu/dev.jsonl'], order: 'first' },
   description: `The following are multiple choice questions (with answers) about ${subject.replaceAll('_', ' ')}.\n\n`,

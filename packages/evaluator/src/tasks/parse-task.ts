@@ -37,7 +37,10 @@ const REQUIRED: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
   continuation: { ...PROMPT, continuation: TEXT },
   text: { text: TEXT, counted: TEXT },
 };
+const isHub = (value: unknown): boolean =>
+  hasOnlyTexts(value, ['dataset']) && Object.keys(value as object).every((name) => /^(dataset|config)$/.test(name));
 const OPTIONAL: Readonly<Record<string, Check>> = {
+  hub: ['{ dataset, config }', isHub],
   where: ['fields and their values', (value) => hasOnlyTexts(value)],
   description: TEXT,
   shots: [`{ files, order }, with order one of ${ORDERS.join(', ')}`, isShots],

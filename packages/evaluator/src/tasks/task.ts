@@ -9,8 +9,10 @@ interface TaskBase {
   readonly name: string;
   /** Of the harness's definition. */
   readonly version: number;
-  /** Below the directory of the data; the first of these that is there. */
+  /** Below the directory of the data; the first of these that is there, as it is or in Parquet. */
   readonly files: readonly string[];
+  /** Where the same items are on the Hugging Face hub: a dataset, and of which config; the split is the name of the file. */
+  readonly hub?: { readonly dataset: string; readonly config?: string };
   /** Only items that have these values. */
   readonly where?: Readonly<Record<string, string>>;
   /** Applied to each item before anything else. */

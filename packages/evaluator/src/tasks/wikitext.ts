@@ -14,6 +14,7 @@ export const wikitext: TextTask = {
     'wikitext-2/test.raw',
     'wikitext-2/test.part1.raw',
   ],
+  hub: { dataset: 'EleutherAI/wikitext_document_level', config: 'wikitext-2-raw-v1' },
   prepare: (item) => ({ ...item, text: untokenized(String(item.page)) }),
   text: '{text}',
   counted: '{page}', // words and bytes are those before

@@ -1,6 +1,6 @@
 /** `mobilequant evaluate --tasks`: a model on the tasks of lm-evaluation-harness. */
 import { readFile } from 'node:fs/promises';
-import { readTokenizer } from '@mobilequant/checkpoint/node';
+import { type DownloadProgress, readTokenizer } from '@mobilequant/checkpoint/node';
 import {
   alignedTable,
   blocksOf,
@@ -18,8 +18,8 @@ import {
 } from '@mobilequant/evaluator';
 import { checkStopped, pathFrom, StoppedError, type Surroundings } from '../command.ts';
 import { evaluateTasks } from '../evaluate-tasks.ts';
-import { integer, type Option, type OptionValues, text, UsageError } from '../options.ts';
-import { duration } from '../progress.ts';
+import { flag, integer, type Option, type OptionValues, text, UsageError } from '../options.ts';
+import { duration, size } from '../progress.ts';
 import { readTaskData } from '../task-data.ts';
 import { toolVersion } from '../version.ts';
 import { type SubjectValues, subjectOf } from './task-subject.ts';
@@ -28,6 +28,7 @@ import { type SubjectValues, subjectOf } from './task-subject.ts';
 export const taskOptions: {
   readonly tasks: Option<string | undefined>;
   readonly 'data-dir': Option<string | undefined>;
+  readonly hub: Option<boolean>;
   readonly limit: Option<number | undefined>;
   readonly fewshot: Option<number | undefined>;
   readonly seed: Option<number | undefined>;
@@ -40,6 +41,7 @@ export const taskOptions: {
 } = {
   tasks: text('NAME|FILE,…', `${taskNames.join(', ')}, a subject as mmlu_anatomy, or tasks in JSON`, undefined),
   'data-dir': text('DIR', 'tasks: where their data is', undefined),
+  hub: flag('tasks: fetch data that --data-dir lacks from the Hugging Face hub, and keep it there'),
   limit: integer('N', 'tasks: items of each, from the first (default: all)', 1, undefined),
   fewshot: integer('N', 'tasks: solved items before each (default 0)', 0, undefined),
   seed: integer('S', 'tasks: of the solved items that are drawn (default 1234)', 0, undefined),
@@ -68,7 +70,9 @@ export async function measureTasks(values: TaskValues, name: string, surrounding
   const directory = pathFrom(surroundings, name);
   const chosen = await tasksFrom(values.tasks ?? '', surroundings);
   const dataDirectory = pathFrom(surroundings, values['data-dir']);
-  const data = await readTaskData(dataDirectory, chosen.tasks, fewshot > 0);
+  const onProgress = ({ file, received, total }: DownloadProgress): void =>
+    status(`download: ${size(received)} of ${size(total)}, ${file}`);
+  const data = await readTaskData(dataDirectory, chosen.tasks, fewshot > 0, values.hub ? { hub: { onProgress } } : {});
   const coder = await readTokenizer(directory);
   const blocks = blocksOf(data.tasks, { limit, fewshot, seed, size: block });
 
