@@ -83,8 +83,14 @@ class TimedLM(HFLM):
     seconds = 0.0
 
     def loglikelihood(self, requests, **options):
+        return self.timed(super().loglikelihood, requests, options)
+
+    def loglikelihood_rolling(self, requests, **options):
+        return self.timed(super().loglikelihood_rolling, requests, options)
+
+    def timed(self, method, requests, options):
         start = time.perf_counter()
-        found = super().loglikelihood(requests, **options)
+        found = method(requests, **options)
         self.seconds += time.perf_counter() - start
         return found
 
