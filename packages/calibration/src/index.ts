@@ -69,6 +69,12 @@ export {
   quantizePrepared,
 } from './methods.ts';
 export { endToEndGradients, learnEndToEnd } from './mobile-quant.ts';
+export {
+  joinObservations,
+  type Observation,
+  ObservationError,
+  type SampleShard,
+} from './observation.ts';
 export { type ObserveOptions, type Observer, observeModel } from './observe.ts';
 export { learnLayerWise } from './omni-quant.ts';
 export {
@@ -81,6 +87,7 @@ export {
 } from './place-precision.ts';
 export {
   carryOut,
+  observe,
   type Plan,
   type PlanInput,
   type PlanOptions,

@@ -13,12 +13,13 @@
 import { cachedWeights, type DecoderConfig, type FloatModel, type Weights, withPrefix } from '@mobilequant/core';
 import { checkRecipe, type Range, type Recipe, resolveRecipe, withRules } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
-import { collectHistograms } from './collect-histograms.ts';
+import { collectHistograms, type Histograms } from './collect-histograms.ts';
 import { collectSensitivities } from './collect-sensitivities.ts';
 import { gptq } from './gptq.ts';
 import type { Pair } from './learnables.ts';
 import type { LearningStore } from './learning.ts';
 import { learnAndFuse, observedForm, quantizedForm } from './methods.ts';
+import { checkObservation, type Observation, observationFingerprint, type SampleShard } from './observation.ts';
 import {
   checkBudget,
   movableDivergences,
@@ -117,6 +118,8 @@ export interface PlanInput {
   readonly heldOut?: readonly Int32Array[];
   /** The token that begins a text, if the model has one. */
   readonly first?: number | undefined;
+  /** What `observe` found in all of the calibration text; by default it is looked at here. */
+  readonly observed?: Observation;
 }
 
 export interface PlanOptions {
@@ -152,10 +155,11 @@ export interface PlanResult extends QuantizeResult {
  */
 export async function carryOut(
   executor: Executor,
-  { config: given, weights: original, recipe, calibration, first, ...learning }: PlanInput,
+  { observed, ...input }: PlanInput,
   plan: Plan,
   { seed = 0, epochs = 2, onProgress, onEvaluation, store, saveEvery, signal }: PlanOptions = {},
 ): Promise<PlanResult> {
+  const { config: given, weights: original, recipe, calibration, first, ...learning } = input;
   checkRecipe(recipe, given.layers);
   checkBudget(plan.budget);
   checkLearning(plan);
@@ -167,7 +171,7 @@ export async function carryOut(
     ...(signal && { signal }),
   };
   const seconds: Record<string, number> = {};
-  const timed = async <T>(step: string, work: () => Promise<T>): Promise<T> => {
+  const timed: Timed = async (step, work) => {
     signal?.throwIfAborted();
     const start = performance.now();
     const result = await work();
@@ -175,17 +179,15 @@ export async function carryOut(
     return result;
   };
 
-  const config = quantizedForm(given, recipe.conventions);
-  const weights = cachedWeights(original);
-  const prefix = await timed('prefix', () =>
-    prefixOf(executor, plan, { config, weights, calibration, first, ...reporting }),
-  );
-  const float = await withPrefix(executor, config, weights, prefix);
-  const model = await timed('transform', async () => {
-    const changed = await transformed(executor, plan, float, { recipe, calibration, seed, ...reporting });
-    return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
+  const { config, weights, prefix, float, model } = await prepared(executor, plan, input, {
+    seed,
+    timed,
+    ...reporting,
   });
-  const ranges = await timed('ranges', () => rangesFor(executor, plan, model, { recipe, calibration, ...reporting }));
+  if (observed) checkObservation(observed, { fingerprint: await fingerprintOf(input, plan, seed), prefix });
+  const ranges = await timed('ranges', () =>
+    rangesFor(executor, plan, model, { recipe, calibration, ...reporting }, observed?.sites),
+  );
   weights.forget(); // the transformed model has a cache of its own, and so have the rounded weights
   const placement =
     plan.budget > 0 &&
@@ -193,19 +195,19 @@ export async function carryOut(
       placed(executor, plan, model, { recipe, ranges: ranges(recipe), calibration, ...reporting }),
     ));
   const chosen = placement ? placement.recipe : recipe;
-  const input = { ...model, recipe: chosen, ranges: ranges(chosen) };
+  const toRound = { ...model, recipe: chosen, ranges: ranges(chosen) };
   const rebuilds = plan.reconstruction > 0;
   const rounded = await timed('rounding', async () => {
-    if (plan.rounding === 'nearest') return quantizeModel(input);
+    if (plan.rounding === 'nearest') return quantizeModel(toRound);
     if (plan.rounding === 'learned') {
       const { training: samples = calibration } = learning;
-      return quantizeModel(await learnAndFuse(executor, 'mobilequant', { ...input, samples }, { epochs, ...saving }));
+      return quantizeModel(await learnAndFuse(executor, 'mobilequant', { ...toRound, samples }, { epochs, ...saving }));
     }
     const learns = plan.tuning > 0 && plan.learnedRounding > 0;
     const fractions = rebuilds || learns;
     const { unrounded, ...found } = await gptq(
       executor,
-      { ...input, samples: calibration },
+      { ...toRound, samples: calibration },
       { fractions, correction: plan.correction, sweeps: plan.sweeps, ...reporting },
     );
     const before = learns ? cachedWeights(unrounded) : unrounded; // learning reads them at every step
@@ -247,6 +249,67 @@ export async function carryOut(
   );
   const { evaluations, step } = tuned;
   return { model: tuned.model, widened: rounded.widened, tuning: { evaluations, step }, ...made };
+}
+
+/**
+ * What a plan looks at, on some of the calibration samples: `observed` of `carryOut` once all parts are joined (`joinObservations`). Every part
+ * searches the prefix and the scales by itself, on the whole text.
+ *
+ * @throws RecipeError for a recipe that cannot be carried out on this model; the signal's reason once it is aborted.
+ */
+export async function observe(
+  executor: Executor,
+  input: Pick<PlanInput, 'config' | 'weights' | 'recipe' | 'calibration' | 'first'>,
+  plan: Plan,
+  {
+    seed = 0,
+    shard: { index, count } = { index: 0, count: 1 },
+    onProgress,
+    signal,
+  }: Pick<PlanOptions, 'seed' | 'onProgress' | 'signal'> & { readonly shard?: SampleShard } = {},
+): Promise<Observation> {
+  const { recipe, calibration } = input;
+  checkRecipe(recipe, input.config.layers);
+  const reporting = reportingUntil(signal, onProgress);
+  const timed: Timed = (_, work) => work();
+  const { prefix, model } = await prepared(executor, plan, input, { seed, timed, ...reporting });
+  const own = calibration.filter((_, i) => i % count === index);
+  const found = await observedSites(executor, plan, model, { recipe, calibration: own, ...reporting });
+  const sites = new Map([...found].map(([site, { channels: _, ...rest }]) => [site, rest]));
+  return { fingerprint: await fingerprintOf(input, plan, seed), prefix, parts: [index], count, sites };
+}
+
+/** The steps that decide what is observed. */
+const fingerprintOf = (
+  { config, weights, recipe, calibration, first }: PlanInput,
+  { prefix, transform, ranges, budget }: Plan,
+  seed: number,
+): Promise<string> =>
+  observationFingerprint(
+    { config, weights, recipe, calibration, first },
+    { prefix, transform, seed, extremesAlone: ranges === 'minmax', widened: budget > 0 },
+  );
+
+type Timed = <T>(step: string, work: () => Promise<T>) => Promise<T>;
+
+/** The float model behind its prefix, and the same transformed: what is observed and rounded. */
+async function prepared(
+  executor: Executor,
+  plan: Plan,
+  { config: given, weights: original, recipe, calibration, first }: PlanInput,
+  { seed, timed, ...reporting }: { readonly seed: number; readonly timed: Timed } & Reporting,
+) {
+  const config = quantizedForm(given, recipe.conventions);
+  const weights = cachedWeights(original);
+  const prefix = await timed('prefix', () =>
+    prefixOf(executor, plan, { config, weights, calibration, first, ...reporting }),
+  );
+  const float = await withPrefix(executor, config, weights, prefix);
+  const model = await timed('transform', async () => {
+    const changed = await transformed(executor, plan, float, { recipe, calibration, seed, ...reporting });
+    return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
+  });
+  return { config, weights, prefix, float, model };
 }
 
 /** Of so many training samples, those that are held out to choose the best state by: an eighth, and 4 at most. */
@@ -334,27 +397,37 @@ async function transformed(
 const UNROTATED: readonly Pair[] = ['qkt'];
 const SEARCH_SAMPLES = 8;
 
+/** What a plan's ranges are taken from. */
+async function observedSites(
+  executor: Executor,
+  plan: Plan,
+  { config, weights }: FloatModel,
+  { recipe, calibration, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & Reporting,
+): Promise<Histograms> {
+  const options = { head: needsHeadRanges(recipe), ...reporting };
+  if (plan.ranges === 'minmax') return collectStatistics(executor, config, weights, calibration, options);
+  const widest = withRules(recipe, recipe.name, widenings(movableSites(config, recipe), config, recipe));
+  const recipes = plan.budget > 0 ? [recipe, widest] : [recipe];
+  const anyOf = (checks: readonly ((site: string) => boolean)[]) => (site: string) => checks.some((own) => own(site));
+  return collectHistograms(executor, config, weights, calibration, {
+    asked: anyOf(recipes.map(resolveRecipe).map((resolve) => (site) => resolve(site) !== undefined)),
+    count: anyOf(recipes.map((own) => needsHistogram(own))),
+    channels: false,
+    ...options,
+  });
+}
+
 /** The ranges as a recipe takes them: the given one, or one with more bits. */
 async function rangesFor(
   executor: Executor,
   plan: Plan,
   { config, weights }: FloatModel,
   { recipe, calibration, ...reporting }: Pick<PlanInput, 'recipe' | 'calibration'> & Reporting,
+  known?: Histograms,
 ): Promise<(recipe: Recipe) => ReadonlyMap<string, Range>> {
-  const options = { head: needsHeadRanges(recipe), ...reporting };
-  if (plan.ranges === 'minmax') {
-    const ranges = rangesOf(await collectStatistics(executor, config, weights, calibration, options));
-    return (own) => withKnownRanges(ranges, own);
-  }
-  const widest = withRules(recipe, recipe.name, widenings(movableSites(config, recipe), config, recipe));
-  const recipes = plan.budget > 0 ? [recipe, widest] : [recipe];
-  const anyOf = (checks: readonly ((site: string) => boolean)[]) => (site: string) => checks.some((own) => own(site));
-  const histograms = await collectHistograms(executor, config, weights, calibration, {
-    asked: anyOf(recipes.map((own) => (site) => resolveRecipe(own)(site) !== undefined)),
-    count: anyOf(recipes.map((own) => needsHistogram(own))),
-    channels: false,
-    ...options,
-  });
+  const histograms =
+    known ?? (await observedSites(executor, plan, { config, weights }, { recipe, calibration, ...reporting }));
+  if (plan.ranges === 'minmax') return (own) => withKnownRanges(rangesOf(histograms), own);
   const byRules = (own: Recipe): Map<string, Range> => withKnownRanges(rangesBy(histograms, own), own);
   if (plan.ranges === 'rules') return byRules;
 

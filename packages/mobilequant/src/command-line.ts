@@ -13,6 +13,7 @@ import { exportCommand } from './commands/export.ts';
 import { generateCommand } from './commands/generate.ts';
 import { lint } from './commands/lint.ts';
 import { merge } from './commands/merge.ts';
+import { observeCommand } from './commands/observe.ts';
 import { quantize } from './commands/quantize.ts';
 import { reportCommand } from './commands/report.ts';
 import { describeOptions, flag, type Options, readArguments, UsageError } from './options.ts';
@@ -20,6 +21,7 @@ import { toolVersion } from './version.ts';
 
 const COMMANDS: readonly Command[] = [
   quantize,
+  observeCommand,
   evaluate,
   reportCommand,
   merge,

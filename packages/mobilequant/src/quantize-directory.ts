@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   carryOut,
   type Method,
+  type Observation,
   type OnProgress,
   type Placement,
   type Plan,
@@ -35,6 +36,8 @@ export interface QuantizeDirectoryInput {
   readonly calibration: readonly Int32Array[];
   /** Token ids to learn from; by default those of calibration. */
   readonly training?: readonly Int32Array[];
+  /** For presets: what was observed of the calibration samples elsewhere (`observe`). */
+  readonly observed?: Observation;
 }
 
 export interface QuantizeDirectoryOptions {
@@ -76,7 +79,7 @@ export interface QuantizedDirectory {
 export async function quantizeDirectory(
   runtime: Runtime,
   directory: string,
-  { model, recipe, method, calibration, training }: QuantizeDirectoryInput,
+  { model, recipe, method, calibration, training, observed }: QuantizeDirectoryInput,
   {
     epochs = 2,
     smoothing = {},
@@ -107,11 +110,16 @@ export async function quantizeDirectory(
   const reporting = { store, saveEvery, ...(onProgress && { onProgress }), ...(signal && { signal }) };
   const made: QuantizeResult & Partial<Pick<PlanResult, 'seconds' | 'placement' | 'tuning'>> =
     'plan' in way
-      ? await carryOut(runtime, { ...input, first: await beginning(checkpoint) }, way.plan, {
-          ...reporting,
-          seed,
-          epochs,
-        })
+      ? await carryOut(
+          runtime,
+          { ...input, first: await beginning(checkpoint), ...(observed && { observed }) },
+          way.plan,
+          {
+            ...reporting,
+            seed,
+            epochs,
+          },
+        )
       : await quantizeBy(runtime, { ...input, method: way.method }, { epochs, smoothing, ...reporting });
   const { model: quantized, widened, placement, tuning } = made;
   const options = {
@@ -157,7 +165,7 @@ const optionsOf = (method: Method, epochs: number, smoothing: SmoothQuantOptions
 });
 
 /** The token that begins a text; a model can be without one, or without a tokenizer. */
-const beginning = async (checkpoint: Model['checkpoint']): Promise<number | undefined> =>
+export const beginning = async (checkpoint: Model['checkpoint']): Promise<number | undefined> =>
   (await checkpoint.tokenizer().catch(() => undefined))?.bosId;
 
 const isOurs = (entries: readonly string[]): boolean =>

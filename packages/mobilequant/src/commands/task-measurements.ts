@@ -10,7 +10,6 @@ import {
   type RunHeader,
   type RunResult,
   resultOf,
-  type Shard,
   selectTasks,
   type Task,
   TaskError,
@@ -22,6 +21,7 @@ import { flag, integer, type Option, type OptionValues, text, UsageError } from 
 import { duration, size } from '../progress.ts';
 import { readTaskData } from '../task-data.ts';
 import { toolVersion } from '../version.ts';
+import { shardFrom } from './shard.ts';
 import { type SubjectValues, subjectOf } from './task-subject.ts';
 
 /** Options of `evaluate` that tasks need. */
@@ -144,12 +144,6 @@ export function describeResult({ results, timing }: RunResult): string {
   }, 0);
   const table = alignedTable({ corner: 'task', columns: ['items', 'metric', 'value', 'error'], rows });
   return `${table}\n\n${duration(seconds)}`;
-}
-
-function shardFrom(given: string): Shard {
-  const [, index = Number.NaN, count = Number.NaN] = /^(\d+)\/(\d+)$/.exec(given)?.map(Number) ?? [];
-  if (index < count) return { index, count };
-  throw new UsageError(`--shard: expected I/N with I from 0 to N - 1, got '${given}'.`);
 }
 
 /** Tasks by name, and those of JSON files. */
