@@ -66,7 +66,11 @@ describe('mistakes', () => {
       [...CALIBRATION, '--observed', 'part-1.json'],
       'expected all of 2 parts, got none of 0.',
     ],
-    ['a part twice', [...CALIBRATION, '--observed', 'part-1.json', 'copy.json'], 'got part 1, which part-1.json has'],
+    [
+      'a part twice',
+      [...CALIBRATION, '--observed', 'part-1.json', 'copy.json'],
+      'copy.json: expected each part once, got part 1',
+    ],
     [
       'another text',
       ['--calibration', 'text.txt', '--samples', '4', '--tokens', '16', '--observed', 'part-0.json', 'part-1.json'],
