@@ -83,7 +83,8 @@ export const evaluate: Command = command({
       ...others
     } = values;
     if (data === undefined) throw new UsageError('--data: expected FILE, got nothing. It must be given, or --tasks.');
-    const task = Object.keys(taskOptions).find((option) => values[option as keyof typeof taskOptions] !== undefined);
+    const isGiven = (value: unknown): boolean => value !== undefined && value !== false;
+    const task = Object.keys(taskOptions).find((option) => isGiven(values[option as keyof typeof taskOptions]));
     if (task) throw new UsageError(`--${task}: expected --tasks beside it, got none.`);
     const compare = reference === undefined ? values.compare : 'reference';
     if (reference !== undefined && values.compare !== 'none')
