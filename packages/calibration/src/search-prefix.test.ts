@@ -17,7 +17,10 @@ const search = (options: PrefixOptions = {}, first?: number) =>
   searchPrefix(runtime, { config, weights, samples, first, candidates }, { ...all, ...options });
 
 /** The mean over layers of log max |x|, and the mean loss of a token. */
-async function behind(prefix: readonly number[], texts = samples): Promise<{ size: number; loss: number }> {
+async function behind(
+  prefix: readonly number[],
+  texts: readonly Int32Array[] = samples,
+): Promise<{ size: number; loss: number }> {
   const model = await withPrefix(runtime, config, weights, prefix);
   const decoder = createDecoder(runtime, model.config, model.weights);
   const largest = new Array<number>(config.layers).fill(0);

@@ -5,7 +5,8 @@ import { expect, test } from 'vitest';
 import { messageOf, temporaryDirectory } from '../test/temporary-directory.ts';
 import { writeTinyCheckpoint } from '../test/tiny-checkpoint.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import { type DownloadProgress, resolveModel } from './resolve-model.ts';
+import type { DownloadProgress } from './hub-revision.ts';
+import { resolveModel } from './resolve-model.ts';
 
 type Change = (entry: { path: string; size: number; lfs?: { oid: string } }) => object;
 

@@ -319,7 +319,7 @@ describe.each(['stablelm', 'phi'])('a %s, whose LayerNorms a rotation folds', (n
 
 describe('mistakes', () => {
   test.each([
-    [['quantise'], 'expected a command: quantize, evaluate, report, merge, export, lint, convert'],
+    [['quantise'], 'expected a command: quantize, observe, evaluate, report, merge, export, lint, convert'],
     [['quantize', 'model', '--reciep', 'w8a8'], "Unknown option '--reciep'. Options: --recipe"],
     [['quantize', 'model', '--recipe', 'w9a9', '--out', 'x', ...CALIBRATION], 'one of w8a8, w4a8'],
     [['quantize', 'model', '--recipe', 'w8a8', '--calibration', 'calibration.txt'], '--out: expected DIR'],
