@@ -3,8 +3,11 @@ import { type CountedTask, type MetricName, type RunResult, selectTasks } from '
 import { readTaskData } from 'mobilequant';
 import { hashOf, type TaskResult } from './record.ts';
 
-/** A hash of the definitions that a name stands for. */
-export const taskMeaning = (name: string): string => hashOf(selectTasks([name]));
+/** A hash of the definitions that a name stands for; not of where their items can be fetched from, whose contents are known by their own hashes. */
+export function taskMeaning(name: string): string {
+  const { tasks, ...others } = selectTasks([name]);
+  return hashOf({ tasks: tasks.map(({ hub: _, ...task }) => task), ...others });
+}
 
 /** The task or group of a name, under which its metrics are counted. */
 function countedTask(given: string): Pick<CountedTask, 'name' | 'metrics'> {
