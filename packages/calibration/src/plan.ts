@@ -151,7 +151,7 @@ export interface PlanResult extends QuantizeResult {
  *
  * @throws RecipeError for a recipe that cannot be carried out on this model, RangeError for a budget that is no share or for two steps that
  *   learn, before anything is computed; the signal's reason once it is aborted, after the layer at hand at the latest (learning: InterruptedError, its
- *   state saved); what the steps throw.
+ *   state saved); ObservationError for what was observed of something else; what the steps throw.
  */
 export async function carryOut(
   executor: Executor,
