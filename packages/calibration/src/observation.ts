@@ -6,7 +6,7 @@
  */
 import type { DecoderConfig, Weights } from '@mobilequant/core';
 import { type Recipe, recipeToJson } from '@mobilequant/quantizer';
-import type { Histograms } from './collect-histograms.ts';
+import type { Histograms, SiteHistogram } from './collect-histograms.ts';
 import { mergeHistograms } from './histogram.ts';
 import { hashOf } from './learning.ts';
 
@@ -76,9 +76,7 @@ export function joinObservations(parts: ReadonlyMap<string, Observation>): Obser
   return { ...first, parts: [...seen.keys()].sort((a, b) => a - b), sites };
 }
 
-type Site = Histograms extends ReadonlyMap<string, infer Found> ? Found : never;
-
-function joined(a: Site | undefined, b: Site): Site {
+function joined(a: SiteHistogram | undefined, b: SiteHistogram): SiteHistogram {
   if (!a) return b;
   const range = { min: Math.min(a.min, b.min), max: Math.max(a.max, b.max) };
   return a.histogram && b.histogram ? { ...range, histogram: mergeHistograms(a.histogram, b.histogram) } : range;

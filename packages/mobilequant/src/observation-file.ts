@@ -1,6 +1,6 @@
 /** Observations as files: one JSON object, with the bins and counts of each histogram as lists. */
 import { readFile } from 'node:fs/promises';
-import { type Histograms, joinObservations, type Observation } from '@mobilequant/calibration';
+import { joinObservations, type Observation, type SiteHistogram } from '@mobilequant/calibration';
 import { writeFileAtomic } from '@mobilequant/checkpoint/node';
 import { toolVersion } from './version.ts';
 
@@ -46,7 +46,7 @@ export function parseObservation(content: string, file: string): Observation {
   if (!isCount(count) || count === 0) throw new ObservationFileError(file, 'a count of parts', count);
   const prefix = listFrom(json.prefix, file, 'prefix', isCount);
   const parts = listFrom(json.parts, file, 'parts', (part) => isCount(part) && part < count);
-  const sites: [string, Histograms extends ReadonlyMap<string, infer Site> ? Site : never][] = [];
+  const sites: [string, SiteHistogram][] = [];
   for (const [site, value] of Object.entries(objectFrom(json.sites, file, 'sites'))) {
     const own = objectFrom(value, file, `'${site}'`);
     const range = rangeFrom(own, file, site);

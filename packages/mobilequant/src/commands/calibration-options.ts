@@ -25,7 +25,7 @@ export const calibrationOptions: {
     'FILE…',
     'text (.txt, .raw, .md, .jsonl) or ids (FILE.safetensors:NAME) for ranges and scales',
   ),
-  samples: integer('N', 'calibration samples (default: 32, with fast 16)', 1, undefined),
+  samples: integer('N', 'calibration samples (default: 32, quantize and observe by fast: 16)', 1, undefined),
   tokens: integer('T', 'tokens of a sample', 2, 512),
   learn: texts('FILE…', 'what to learn from (default: the calibration files)'),
   'learn-samples': integer(
