@@ -10,7 +10,14 @@ import type { Tokenizer } from '@mobilequant/checkpoint';
 import { cachedWeights, type FloatModel, type QuantizedModel, simulatedReading } from '@mobilequant/core';
 import { type SiteRatio, siteSignalToNoise } from '@mobilequant/evaluator';
 import { siteInLayer } from '@mobilequant/quantizer';
-import type { Divergences, KindDivergence, Noise, Outlier, SiteValues } from '@mobilequant/report';
+import {
+  type Divergences,
+  isNoisy,
+  type KindDivergence,
+  type Noise,
+  type Outlier,
+  type SiteValues,
+} from '@mobilequant/report';
 import type { Runtime } from '@mobilequant/tracer';
 import { sitesByKind } from './model-facts.ts';
 import { narrowSites, sitesOfKinds } from './site-groups.ts';
@@ -40,10 +47,11 @@ export async function measureNoise(
   return { own: rows(({ own }) => own), total: rows(({ total }) => total) };
 }
 
-/** What rounding does to the logits: by kind of site, and of every narrow site if there are texts for that. */
+/** What rounding does to the logits: by kind of site, and of every narrow site if there are texts for that and its own rounding makes noise. */
 export async function measureDivergences(
   runtime: Runtime,
   { config, weights, encodings }: QuantizedModel,
+  { own: ownNoise }: Noise,
   samples: { readonly kinds: readonly Int32Array[]; readonly sites?: readonly Int32Array[] },
   onProgress: OnProgress,
 ): Promise<Divergences> {
@@ -64,7 +72,8 @@ export async function measureDivergences(
   );
   const found = { whole: whole as number, kinds };
   if (!samples.sites) return found;
-  const narrow = narrowSites(encodings).filter((site) => site.startsWith('model.layers.')); // rows of a page are layers
+  const noisy = new Set(ownNoise.filter(isNoisy).map(({ site }) => site));
+  const narrow = narrowSites(encodings).filter((site) => noisy.has(siteInLayer(site))); // of layers: rows of a page are that
   const rows = (values: readonly number[]): SiteValues[] =>
     rowsOf(new Map(narrow.map((site, i) => [site, values[i] as number])), config.layers);
   const each = narrow.map((site) => [site]);

@@ -8,6 +8,8 @@ import { tinyText, writeTinyModel } from './tiny-model.ts';
 
 let directory = '';
 
+const CALIBRATION = ['--calibration', 'calibration.txt', '--samples', '4', '--tokens', '16', '--threads', '1'];
+
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'mobilequant-report-'));
   await writeTinyModel(join(directory, 'model'));
@@ -19,7 +21,7 @@ beforeAll(async () => {
   ] as const) {
     const quantized = await mobilequant(
       ...['quantize', 'model', '--recipe', recipe, '--method', 'minmax', '--out', out],
-      ...['--calibration', 'calibration.txt', '--samples', '4', '--tokens', '16', '--threads', '1'],
+      ...CALIBRATION,
     );
     expect(quantized.status).toBe(0);
   }
@@ -77,6 +79,15 @@ describe('report', { timeout: 300_000 }, () => {
     expect(Math.min(...(w1(sites?.spared) as number[]))).toBeLessThan(sites?.whole as number);
     expect(whole).toBeGreaterThan(Math.max(...(w1(sites?.alone) as number[])));
 
+    // What made no noise when it was rounded again is not measured: weights that lie on their grids.
+    const rounded = await mobilequant(...['quantize', 'model', '--method', 'fast', '--out', 'rounded', ...CALIBRATION]);
+    expect(rounded.status).toBe(0);
+    const onGrids = ['report', 'rounded', ...MEASURE, '--out', 'on-grids', '--sensitivity', 'sites'];
+    const { divergences: few }: ReportData = JSON.parse((await mobilequant(...onGrids)).out);
+    const singles = few?.sites?.alone.map(({ site }) => site);
+    expect(singles).toContain('mlp.w1.output');
+    expect(singles).not.toContain('mlp.w1.weight');
+
     expect(noise?.own.find(({ site }) => site === 'mlp.w1.output')?.layers.every((db) => (db as number) > 20)).toBe(
       true,
     );
@@ -92,7 +103,7 @@ describe('report', { timeout: 300_000 }, () => {
     await writeFile(join(directory, 'wider.json'), JSON.stringify(wider?.recipe));
     const again = await mobilequant(
       ...['quantize', 'model', '--recipe', 'wider.json', '--method', 'minmax', '--out', 'wider'],
-      ...['--calibration', 'calibration.txt', '--samples', '4', '--tokens', '16', '--threads', '1'],
+      ...CALIBRATION,
     );
     expect(again).toMatchObject({ status: 0, reports: '' });
     const bits = async (name: string): Promise<Record<string, { bits: number }>> =>

@@ -1,5 +1,6 @@
 /** Shows what was measured of quantized models, as one HTML page. */
 
+export { isNoisy } from './noise.ts';
 export type {
   Comparison,
   Divergences,

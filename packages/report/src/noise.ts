@@ -24,4 +24,5 @@ ${heatMap({ ...map, id: 'total', rows: total.filter(isNoisy), caption: 'Signal t
   return { id: 'noise', title: 'Signal to noise', content };
 }
 
-const isNoisy = ({ layers }: SiteValues): boolean => layers.some((value) => value !== null);
+/** Whether rounding does anything at a site: weights that lie on their grids stay as they are. */
+export const isNoisy = ({ layers }: SiteValues): boolean => layers.some((value) => value !== null);

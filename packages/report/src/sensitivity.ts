@@ -14,7 +14,7 @@ export function sensitivity({ whole, kinds, sites }: Divergences): Section {
   const most = Math.max(...kinds.map(({ alone, spared }) => Math.max(alone, gain(spared))), Number.MIN_VALUE);
   const digits = Math.min(Math.max(2 - Math.floor(Math.log10(1000 * most)), 0), 6) + 1; // the largest with four
   const bar = (value: number): Markup => barred(fixed(1000 * value, digits), value / most);
-  const content = html`<p>The divergence of the next token’s distribution from the float model’s, in thousandths of a nat. All rounded together: <strong>${shortNumber(1000 * whole)}</strong>. The float model is that of the same directory: weights that were rounded before cost nothing here.</p>
+  const content = html`<p>The divergence of the next token’s distribution from the float model’s, in thousandths of a nat. All rounded together: <strong>${shortNumber(1000 * whole)}</strong>. The float model is that of the same directory: weights that were rounded before cost nothing here, and are not among the single sites.</p>
 ${dataTable({
   id: 'kinds',
   caption: 'Divergence by kind of site, in thousandths of a nat: each in all layers together.',

@@ -218,7 +218,7 @@ async function sitesOf(
   const samples = { kinds: starts(KINDS), ...(sensitivity === 'sites' && { sites: starts(SINGLE) }) };
   const texts = [...samples.kinds, ...(samples.sites ?? [])];
   const divergences = await kept.of(`divergences in ${name}, ${sensitivity}`, [digest, ...texts], () =>
-    measureDivergences(runtime, model, samples, onProgress),
+    measureDivergences(runtime, model, noise, samples, onProgress),
   );
   return { ...sites, divergences, overrides: suggestRecipes(model, divergences) };
 }
