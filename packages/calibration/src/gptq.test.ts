@@ -109,6 +109,12 @@ describe('gptq', () => {
     expect(await read((await gptq(runtime, given)).weights)).toEqual(await read((await gptq(runtime, given)).weights));
   });
 
+  test('is the same whether inputs are kept or computed again', async () => {
+    const given = await input(config, weights);
+    const [all, none] = [await gptq(runtime, given), await gptq(runtime, given, { kept: 0 })];
+    expect(await read(none.weights)).toEqual(await read(all.weights));
+  });
+
   test('is what tfjs computes without a runtime, but for what float32 decides', async () => {
     await tf.setBackend('cpu');
     const given = await input(config, weights);

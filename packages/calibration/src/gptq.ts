@@ -42,6 +42,8 @@ export interface GptqOptions {
   readonly correction?: number;
   /** Columns that are worked on at once. Default 128. */
   readonly block?: number;
+  /** Values of a linear's inputs, of all samples, up to which they are kept for what comes behind it; more are computed again. Default 2^26 (256 MB). */
+  readonly kept?: number;
   /** Times that every integer is decided again after GPTQ's rounding, at most (`descend`). Default 0. */
   readonly sweeps?: number;
   /** `nearest` chooses scales by error too, but rounds without feedback or correction, for comparison. Default `gptq`. */
@@ -79,6 +81,7 @@ export async function gptq(
     damping = 0.01,
     correction = 0,
     block = 128,
+    kept = 2 ** 26,
     sweeps = 0,
     rounding = 'gptq',
     fractions = false,
@@ -94,6 +97,7 @@ export async function gptq(
   const programs = programCache(executor);
   const progress = progressOf('gptq', config.layers, onProgress);
   const corrects = rounding === 'gptq' && correction > 0;
+  const tokens = samples.reduce((sum, { length }) => sum + length, 0);
 
   const simulated = simulatedReading(withoutLinears(model.encodings));
   const quantized = await hiddenStream(programs, config, weights, simulated, samples);
@@ -120,16 +124,17 @@ export async function gptq(
   } finally {
     await programs.release();
   }
-  const kept = [...rounded].map(([site, { ranges }]) => [site, ranges] as const);
-  const clipping = new Map([...(input.clipping ?? []), ...kept]);
+  const chosen = [...rounded].map(([site, { ranges }]) => [site, ranges] as const);
+  const clipping = new Map([...(input.clipping ?? []), ...chosen]);
   return { ...input, weights, clipping, unrounded: withRounded(input.weights, rounded, realsOf) };
 
   /** The Hessian of what all samples have at a site, and how far that is from the float model's. */
-  async function observe(layer: number, site: string, keep: boolean): Promise<{ hessian: Value; drift?: Value }> {
+  async function observe(layer: number, site: string, cut: boolean): Promise<{ hessian: Value; drift?: Value }> {
     const [at, floatAt] = [await quantized.sites(layer), float && (await float.sites(layer))];
     const channels = weights.shape(`model.layers.${layer}.${site.replace(/input$/, 'weight')}`)[1] as number;
     const hessian = emptyHessian(channels);
     const drift = emptyHessian(channels);
+    const keep = cut && channels * tokens <= kept;
     for (const i of samples.keys()) {
       signal?.throwIfAborted();
       const x = await at(i, site, { keep });

@@ -92,6 +92,18 @@ describe('a plan', () => {
     expect(tuning?.evaluations).toEqual(evaluations);
   });
 
+  test('rounds by the training text, if that is longer, where linears make up for their inputs', async () => {
+    const training = [1, 2, 3, 4, 5, 6].map((first) => text(first, config.vocab));
+    const rounded = async (own: typeof input & { training?: Int32Array[] }, correction: number) => {
+      const plan: Plan = { ...PLAIN, rounding: 'gptq', correction };
+      const { model } = await carryOut(runtime, { ...own, recipe: recipes.w4a8 }, plan);
+      return model.weights.read('model.layers.1.mlp.w2.weight');
+    };
+    expect(await rounded({ ...input, training }, 0)).toEqual(await rounded(input, 0));
+    expect(await rounded({ ...input, training }, 0.5)).not.toEqual(await rounded(input, 0.5));
+    expect(await rounded({ ...input, training: training.slice(2, 3) }, 0.5)).toEqual(await rounded(input, 0.5));
+  });
+
   test('with a budget moves sites to 16 bits, and takes their ranges by the rules of 16 bits', async () => {
     const plan = { ...PLAIN, ranges: 'rules', budget: 0.3 } as const;
     const { model, placement, seconds } = await carryOut(runtime, input, plan);

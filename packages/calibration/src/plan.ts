@@ -110,9 +110,9 @@ export interface PlanInput {
   readonly config: DecoderConfig;
   readonly weights: Weights;
   readonly recipe: Recipe;
-  /** Token ids for everything but tuning. */
+  /** Token ids for everything else. */
   readonly calibration: readonly Int32Array[];
-  /** Token ids to tune on; by default those of calibration. */
+  /** Token ids to learn from: for tuning, learned rounding, and GPTQ's correction, which wants many. By default those of calibration. */
   readonly training?: readonly Int32Array[];
   /** Token ids by which the best state is chosen; by default the last of the training samples (`heldOutOf`), which are then not learned from. */
   readonly heldOut?: readonly Int32Array[];
@@ -196,26 +196,27 @@ export async function carryOut(
     ));
   const chosen = placement ? placement.recipe : recipe;
   const toRound = { ...model, recipe: chosen, ranges: ranges(chosen) };
+  const { training = calibration } = learning;
+  const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = learning;
+  const samples = training.filter((sample) => !heldOut.includes(sample));
   const rebuilds = plan.reconstruction > 0;
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(toRound);
     if (plan.rounding === 'learned') {
-      const { training: samples = calibration } = learning;
-      return quantizeModel(await learnAndFuse(executor, 'mobilequant', { ...toRound, samples }, { epochs, ...saving }));
+      return quantizeModel(
+        await learnAndFuse(executor, 'mobilequant', { ...toRound, samples: training }, { epochs, ...saving }),
+      );
     }
     const learns = plan.tuning > 0 && plan.learnedRounding > 0;
     const fractions = rebuilds || learns;
     const { unrounded, ...found } = await gptq(
       executor,
-      { ...toRound, samples: calibration },
+      { ...toRound, samples: plan.correction > 0 && samples.length > calibration.length ? samples : calibration },
       { fractions, correction: plan.correction, sweeps: plan.sweeps, ...reporting },
     );
     const before = learns ? cachedWeights(unrounded) : unrounded; // learning reads them at every step
     return quantizeModel({ ...found, weights: fractions ? before : found.weights });
   });
-  const { training = calibration } = learning;
-  const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = learning;
-  const samples = training.filter((sample) => !heldOut.includes(sample));
   const built = rebuilds
     ? await timed('reconstruction', () =>
         reconstruct(
