@@ -1,6 +1,7 @@
 /** Finds the best equivalent model: statistics, SmoothQuant, LET, LWC, LRL, OmniQuant, MobileQuant. */
 
 export { type AdamW, type AdamWOptions, type AdamWState, adamW, type Tree } from './adamw.ts';
+export { carryOut, observe, type PlanOptions, type PlanResult } from './carry-out.ts';
 export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
 export { clipByError } from './clip-by-error.ts';
 export { collectHistograms, type HistogramOptions, type Histograms, type SiteHistogram } from './collect-histograms.ts';
@@ -86,12 +87,8 @@ export {
   widenings,
 } from './place-precision.ts';
 export {
-  carryOut,
-  observe,
   type Plan,
   type PlanInput,
-  type PlanOptions,
-  type PlanResult,
   PRESETS,
   type Preset,
   presetPlan,
