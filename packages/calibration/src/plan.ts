@@ -69,7 +69,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     correction: thorough ? 0.25 : 0,
     sweeps: thorough ? 4 : 0,
     reconstruction: 0,
-    tuning: preset === 'fast' ? 0 : coarse ? 160 : 40,
+    tuning: preset === 'fast' ? 0 : coarse ? 160 : 90,
     learnedRounding: 0,
   };
 }
