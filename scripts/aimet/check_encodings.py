@@ -80,7 +80,7 @@ def main():
     wanted = run(integer, feeds)
     # How far a step in half of the inputs carries, on tokens and caches that no model has seen: what ties that fall the other way do.
     hidden = feeds["hidden_states"]
-    moved = hidden + (rng.random(hidden.shape) < 0.5).astype(hidden.dtype) * np.where(hidden < 65535, 1, 0).astype(hidden.dtype)
+    moved = hidden + ((rng.random(hidden.shape) < 0.5) & (hidden < 65535))
     nudged = run(integer, {**feeds, "hidden_states": moved})
     got = run(sim.session, {**run(prepare["real"], given), **real}, outputs)
     kinds = {}

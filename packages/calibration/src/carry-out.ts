@@ -59,7 +59,7 @@ export async function carryOut(
   plan: Plan,
   { seed = 0, epochs = 2, onProgress, onEvaluation, store, saveEvery, signal }: PlanOptions = {},
 ): Promise<PlanResult> {
-  const { config: given, weights: original, recipe, calibration, first, ...learning } = input;
+  const { config: given, weights: original, recipe, calibration, training = calibration } = input;
   checkRecipe(recipe, given.layers);
   checkBudget(plan.budget);
   checkLearning(plan);
@@ -96,22 +96,21 @@ export async function carryOut(
     ));
   const chosen = placement ? placement.recipe : recipe;
   const toRound = { ...model, recipe: chosen, ranges: ranges(chosen) };
-  const { training = calibration } = learning;
-  const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = learning;
+  const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = input;
   const samples = training.filter((sample) => !heldOut.includes(sample));
   const rebuilds = plan.reconstruction > 0;
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(toRound);
     if (plan.rounding === 'learned') {
-      return quantizeModel(
-        await learnAndFuse(executor, 'mobilequant', { ...toRound, samples: training }, { epochs, ...saving }),
-      );
+      const learning = { ...toRound, samples: training };
+      return quantizeModel(await learnAndFuse(executor, 'mobilequant', learning, { epochs, ...saving }));
     }
     const learns = plan.tuning > 0 && plan.learnedRounding > 0;
     const fractions = rebuilds || learns;
+    const longer = plan.correction > 0 && samples.length > calibration.length;
     const { unrounded, ...found } = await gptq(
       executor,
-      { ...toRound, samples: plan.correction > 0 && samples.length > calibration.length ? samples : calibration },
+      { ...toRound, samples: longer ? samples : calibration },
       { fractions, correction: plan.correction, sweeps: plan.sweeps, ...reporting },
     );
     const before = learns ? cachedWeights(unrounded) : unrounded; // learning reads them at every step

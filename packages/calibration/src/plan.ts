@@ -27,7 +27,7 @@ export interface Plan {
   readonly budget: number;
   /** `learned`: to nearest, after what the paper learns end to end (scales, clipping, ranges), from where the transformation left off. */
   readonly rounding: Rounding;
-  /** How much of the errors in its inputs GPTQ lets a linear make up for, to 1 (`gptq`); 0 for none. */
+  /** How much of the errors in its inputs GPTQ lets a linear make up for, to 1 (`gptq`), by the training text if that is longer; 0 for none. */
   readonly correction: number;
   /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); 0 for none. */
   readonly sweeps: number;
@@ -53,8 +53,9 @@ export type Preset = (typeof PRESETS)[number];
 
 /**
  * What is best as far as measured: a rotation with scales for queries and keys, and rounding with feedback; `best`, which takes
- * gradients, chooses ranges by the loss, and tunes; with coarse weights it also lets linears make up for what rounding before them did. Learned rounding has not shown a gain within so few steps. Models with norms behind
- * attention and MLP, whose residual stream cannot be rotated, get scales where weights have 8 bits.
+ * gradients, chooses ranges by the loss, and tunes; with coarse weights it also lets linears make up for what rounding before them did.
+ * Learned rounding has not shown a gain within so few steps. Models with norms behind attention and MLP, whose residual stream cannot be
+ * rotated, get scales where weights have 8 bits.
  */
 export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick<DecoderConfig, 'outputNorms'>): Plan {
   const weights = resolveRecipe(recipe)('model.layers.0.mlp.w1.weight');
@@ -79,9 +80,9 @@ export interface PlanInput {
   readonly config: DecoderConfig;
   readonly weights: Weights;
   readonly recipe: Recipe;
-  /** Token ids for everything else. */
+  /** Token ids that prefix, transformation, ranges and plain GPTQ look at. */
   readonly calibration: readonly Int32Array[];
-  /** Token ids to learn from: for tuning, learned rounding, and GPTQ's correction, which wants many. By default those of calibration. */
+  /** Token ids to learn from, by tuning or learned rounding, and for GPTQ with a correction, which wants many; by default those of calibration. */
   readonly training?: readonly Int32Array[];
   /** Token ids by which the best state is chosen; by default the last of the training samples (`heldOutOf`), which are then not learned from. */
   readonly heldOut?: readonly Int32Array[];
