@@ -98,7 +98,7 @@ export const ROW_GROUPS: readonly RowGroup[] = [
         ...sum,
         name: 'sum-correction',
         title: '+ correction and sweeps (in the rows below for W4A8 only)',
-        options: { transform: 'rotation+scales', rounding: 'gptq', ranges: 'loss', correction: 0.25, sweeps: 4 },
+        options: { transform: 'rotation+scales', rounding: 'gptq', ranges: 'loss', correction: 0.5, sweeps: 4 },
       },
       {
         ...sum,

@@ -3,9 +3,9 @@
  *
  * Layer by layer, over the hidden states that the quantized layers before it put out; within a layer q, k, v → o → w1, w3 → w2,
  * each seeing what the rounded ones before it make of them. On request also over the float model's hidden states: what earlier rounding
- * did to a linear's inputs, its weights then partly make up for.
+ * did to a linear's inputs, and to the stream that it adds to, its weights then partly make up for.
  */
-import { floatReading, simulatedReading, type Weights } from '@mobilequant/core';
+import { type DecoderConfig, floatReading, simulatedReading, type Weights } from '@mobilequant/core';
 import {
   dequantize,
   type Encoding,
@@ -22,7 +22,7 @@ import { clipByError } from './clip-by-error.ts';
 import { descend } from './descend.ts';
 import { addInputs, emptyHessian, type Feedback, feedbackOf, wholeHessian } from './hessian.ts';
 import { hiddenStream } from './hidden-stream.ts';
-import { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
+import { addDrift, type Drift, makeUpForDrift, noDrift } from './make-up-for-drift.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { type QuantizeInput, quantizeModel } from './quantize-model.ts';
 import { type RoundedLevels, roundWithFeedback, unrounded } from './round-with-feedback.ts';
@@ -36,8 +36,8 @@ export interface GptqOptions {
   /** Added to the diagonal of each Hessian, as a part of its mean. Default 0.01. */
   readonly damping?: number;
   /**
-   * How much of the errors in its inputs a linear is to make up for: 0 (GPTQ as published; the default) to 1. Anything above 0 is one
-   * more pass through the model, and wants many more tokens than a linear has inputs.
+   * How much of the errors in its inputs, and in the residual stream that it adds to, a linear is to make up for (`makeUpForDrift`): 0 (GPTQ
+   * as published; the default) to 1. Anything above 0 is one more pass through the model, and wants many more tokens than a linear has inputs.
    */
   readonly correction?: number;
   /** Columns that are worked on at once. Default 128. */
@@ -61,8 +61,14 @@ export interface GptqResult extends Required<QuantizeInput> {
   readonly unrounded: Weights;
 }
 
-/** Linears that have one input, in the order in which values pass them; `cut` where the block can go on from that input alone. */
-const STAGES: readonly { readonly modules: readonly string[]; readonly cut: boolean }[] = [
+interface Stage {
+  readonly modules: readonly string[];
+  /** Whether the block can go on from this input alone. */
+  readonly cut: boolean;
+}
+
+/** Linears that have one input, in the order in which values pass them. */
+const STAGES: readonly Stage[] = [
   { modules: ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'], cut: false },
   { modules: ['self_attn.o_proj'], cut: true },
   { modules: ['mlp.w1', 'mlp.w3'], cut: false },
@@ -112,7 +118,7 @@ export async function gptq(
           return spec ? [{ site, spec }] : [];
         });
         if (sites.length === 0) continue;
-        const { hessian, drift } = await observe(layer, `${modules[0]}.input`, cut);
+        const { hessian, drift } = await observe(layer, modules[0] as string, cut);
         const feedback = await feedbackOf(programs, hessian, { damping, block });
         const whole = sweeps > 0 ? wholeHessian(hessian, feedback) : undefined;
         for (const { site, spec } of sites) rounded.set(site, await round(site, spec, feedback, whole, drift));
@@ -128,18 +134,27 @@ export async function gptq(
   const clipping = new Map([...(input.clipping ?? []), ...chosen]);
   return { ...input, weights, clipping, unrounded: withRounded(input.weights, rounded, realsOf) };
 
-  /** The Hessian of what all samples have at a site, and how far that is from the float model's. */
-  async function observe(layer: number, site: string, cut: boolean): Promise<{ hessian: Value; drift?: Value }> {
+  /** The Hessian of what all samples have at a linear's input, and how far that, and the stream, are from the float model's. */
+  async function observe(layer: number, module: string, cut: boolean): Promise<{ hessian: Value; drift?: Drift }> {
     const [at, floatAt] = [await quantized.sites(layer), float && (await float.sites(layer))];
-    const channels = weights.shape(`model.layers.${layer}.${site.replace(/input$/, 'weight')}`)[1] as number;
+    const site = `${module}.input`;
+    const streamSite = streamBefore(module, config);
+    const channels = weights.shape(`model.layers.${layer}.${module}.weight`)[1] as number;
     const hessian = emptyHessian(channels);
-    const drift = emptyHessian(channels);
+    const drift = {
+      inputs: noDrift(channels, channels),
+      ...(streamSite && { stream: noDrift(config.hidden, channels) }),
+    };
     const keep = cut && channels * tokens <= kept;
     for (const i of samples.keys()) {
       signal?.throwIfAborted();
-      const x = await at(i, site, { keep });
-      await addInputs(programs, hessian, x);
-      if (floatAt) await addDrift(programs, drift, await floatAt(i, site, { keep }), x);
+      const inputs = await at(i, site, { keep });
+      await addInputs(programs, hessian, inputs);
+      if (!floatAt) continue;
+      await addDrift(programs, drift.inputs, { float: await floatAt(i, site, { keep }), own: inputs, inputs });
+      if (!drift.stream || !streamSite) continue;
+      const streams = { float: await floatAt(i, streamSite), own: await at(i, streamSite) };
+      await addDrift(programs, drift.stream, { ...streams, inputs });
     }
     return floatAt ? { hessian, drift } : { hessian };
   }
@@ -149,11 +164,11 @@ export async function gptq(
     spec: QuantizerSpec,
     feedback: Feedback,
     whole?: Float32Array,
-    drift?: Value,
+    drift?: Drift,
   ): Promise<Rounded> {
     signal?.throwIfAborted();
     const own: Value = { data: await input.weights.read(site), shape: weights.shape(site) };
-    const weight = drift ? await makeUpForInputs(programs, own, drift, feedback, correction) : own;
+    const weight = drift ? await makeUpForDrift(programs, own, drift, feedback, correction) : own;
     const importance = rounding === 'gptq' ? feedback.pivots : feedback.diagonal;
     const ranges = input.clipping?.get(site) ?? clipByError(weight, spec, importance, site);
     const { encoding } = encodingFromRanges(ranges, spec, { site });
@@ -166,6 +181,16 @@ export async function gptq(
     const levels = quantize(weight.data as Float32Array, encoding, { site });
     return { levels, encoding, ranges };
   }
+}
+
+/**
+ * The site at which the stream is what a linear's output is added to. None for one that adds to none, for one whose output a norm changes before it
+ * does, and, where attention and MLP are added side by side, for the MLP: what attention takes back it would take back again.
+ */
+function streamBefore(module: string, { residual, outputNorms }: DecoderConfig): string | undefined {
+  if (outputNorms) return undefined;
+  if (module === 'self_attn.o_proj') return 'input_layernorm.input';
+  return module === 'mlp.w2' && residual === 'sequential' ? 'post_attention_layernorm.input' : undefined;
 }
 
 /** A weight as integers: less memory, and the same reals whenever they are asked for. */

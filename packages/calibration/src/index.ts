@@ -52,7 +52,7 @@ export {
   startSession,
 } from './learning.ts';
 export { type LinearWork, linearWork } from './linear-work.ts';
-export { addDrift, makeUpForInputs } from './make-up-for-inputs.ts';
+export { addDrift, type Drift, makeUpForDrift, noDrift } from './make-up-for-drift.ts';
 export {
   defaultRates,
   defaultTargets,

@@ -15,7 +15,7 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
     transform: 'rotation+scales',
     ranges: 'loss',
     rounding: 'gptq',
-    correction: 0.25,
+    correction: 0.5,
     sweeps: 4,
     tuning: 160,
     learnedRounding: 0,

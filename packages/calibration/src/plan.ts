@@ -27,7 +27,7 @@ export interface Plan {
   readonly budget: number;
   /** `learned`: to nearest, after what the paper learns end to end (scales, clipping, ranges), from where the transformation left off. */
   readonly rounding: Rounding;
-  /** How much of the errors in its inputs GPTQ lets a linear make up for, to 1 (`gptq`), by the training text if that is longer; 0 for none. */
+  /** How much of the errors before it GPTQ lets a linear make up for, to 1 (`gptq`), by the training text if that is longer; 0 for none. */
   readonly correction: number;
   /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); 0 for none. */
   readonly sweeps: number;
@@ -67,7 +67,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     ranges: preset === 'fast' ? 'rules' : 'loss',
     budget: 0,
     rounding: 'gptq',
-    correction: thorough ? 0.25 : 0,
+    correction: thorough ? 0.5 : 0,
     sweeps: thorough ? 4 : 0,
     reconstruction: 0,
     tuning: preset === 'fast' ? 0 : coarse ? 160 : 90,

@@ -24,12 +24,7 @@ export const planOptions: {
   ),
   budget: number('SHARE', 'preset: of the multiply-accumulates that may get 16-bit activations', [0, 1], undefined),
   rounding: choice(['preset', ...ROUNDINGS], 'preset: of weights; learned as the paper does', 'preset'),
-  correction: number(
-    'SHARE',
-    'preset: of the errors in its inputs, what GPTQ makes up for in a linear',
-    [0, 1],
-    undefined,
-  ),
+  correction: number('SHARE', 'preset: of the errors before a linear, what GPTQ makes up for in it', [0, 1], undefined),
   sweeps: integer('N', 'preset: times that GPTQ’s integers are decided again, at most', 0, undefined),
   reconstruction: integer('EPOCHS', 'preset: of learning the integers of each layer together', 0, undefined),
   tuning: integer('STEPS', 'preset: steps of tuning', 0, undefined),

@@ -1,23 +1,49 @@
 /**
- * What a linear can do about the errors that reach it. Its inputs x are not the float model's x̃; the weight that comes closest to
- * W x̃ on x is not W:
+ * What a linear can do about the errors before it. Its inputs x are not the float model's x̃, nor is the residual stream r, to which some
+ * linears add, the float model's r̃. The weight that comes closest to r̃ + W x̃ with r + W' x is not W:
  *
- *     W' = argmin Σ |W x̃ - W' x|² = W + W D H⁻¹,   D = Σ (x̃ - x) xᵀ
+ *     W' = argmin Σ |r̃ + W x̃ - (r + W' x)|² = W + (W D + R) H⁻¹,   D = Σ (x̃ - x) xᵀ,   R = Σ (r̃ - r) xᵀ
  *
- * Rounding W' instead of W is what GPTAQ does (arXiv 2504.02692). Few inputs do not say W' exactly, so a part of the way is safer than all.
+ * Rounding W' instead of W is, for inputs, what GPTAQ does (arXiv 2504.02692). The stream is what later layers see, and what rounding did to it has to
+ * do with the tokens, so that a linear which adds to it can take some of it back. Few inputs do not say W' exactly: a
+ * part of the way is safer than all.
  */
 import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import type { Feedback } from './hessian.ts';
 
-/** Adds the D of more inputs, `[tokens, in]` each, to one of `[in, in]`, in place. */
-export async function addDrift(programs: ProgramCache, drift: Value, float: Value, x: Value): Promise<void> {
+/** What went wrong before a linear, over its inputs. */
+export interface Drift {
+  /** D, of its inputs, `[in, in]`. */
+  readonly inputs: Value;
+  /** R, of the stream that it adds to, `[out, in]`; absent for a linear that adds to none. */
+  readonly stream?: Value;
+}
+
+/** The drift of nothing yet, `[channels, in]`. */
+export const noDrift = (channels: number, size: number): Value => ({
+  data: new Float32Array(channels * size),
+  shape: [channels, size],
+});
+
+/**
+ * Adds Σ (x̃ - x) inputsᵀ of more tokens to a sum of `[channels, in]`, in place.
+ *
+ * @param float x̃, `[tokens, channels]`
+ * @param own x, `[tokens, channels]`
+ * @param inputs of the linear, `[tokens, in]`: the same as `own` where it is their drift that is asked for
+ */
+export async function addDrift(
+  programs: ProgramCache,
+  drift: Value,
+  { float, own, inputs }: { readonly float: Value; readonly own: Value; readonly inputs: Value },
+): Promise<void> {
   const program = await programs.program(
-    `drift ${x.shape}`,
-    () => ({ float: x.shape, x: x.shape }),
-    ({ float, x }) => ({ y: tf.matMul(tf.sub(float, x) as tf.Tensor2D, x as tf.Tensor2D, true) }),
+    `drift ${float.shape} ${inputs.shape}`,
+    () => ({ float: float.shape, own: own.shape, inputs: inputs.shape }),
+    ({ float, own, inputs }) => ({ y: tf.matMul(tf.sub(float, own) as tf.Tensor2D, inputs as tf.Tensor2D, true) }),
   );
-  const { data } = (await program.run({ float, x })).y;
+  const { data } = (await program.run({ float, own, inputs })).y;
   const sum = drift.data as Float32Array;
   for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (data[i] as number);
 }
@@ -28,10 +54,10 @@ export async function addDrift(programs: ProgramCache, drift: Value, float: Valu
  * @param weight `[out, in]`
  * @param part 0 to 1
  */
-export async function makeUpForInputs(
+export async function makeUpForDrift(
   programs: ProgramCache,
   weight: Value,
-  drift: Value,
+  { inputs, stream }: Drift,
   feedback: Feedback,
   part: number,
 ): Promise<Value> {
@@ -44,11 +70,15 @@ export async function makeUpForInputs(
   const index = { shape: [size], dtype: 'int32' } as const;
 
   const before = await programs.program(
-    `drift of ${weight.shape}`,
-    () => ({ weight: weight.shape, drift: drift.shape, order: index }),
-    ({ weight, drift, order }) => ({ y: tf.gather(tf.matMul(drift, weight, true, true), order as tf.Tensor1D) }),
+    `drift of ${weight.shape}${stream ? ' and its stream' : ''}`,
+    () => ({ weight: weight.shape, inputs: inputs.shape, order: index, ...(stream && { stream: stream.shape }) }),
+    ({ weight, inputs, order, stream }) => {
+      const own = tf.matMul(inputs, weight, true, true);
+      return { y: tf.gather(stream ? tf.add(own, tf.transpose(stream)) : own, order as tf.Tensor1D) };
+    },
   );
-  const { y } = await before.run({ weight, drift, order: { data: order, shape: [size] } });
+  const feeds = { weight, inputs, order: { data: order, shape: [size] }, ...(stream && { stream }) };
+  const { y } = await before.run(feeds);
   const change = await solve(programs, feedback, y.data as Float32Array, rows);
   const after = await programs.program(
     `made up ${part} ${weight.shape}`,
