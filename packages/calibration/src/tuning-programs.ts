@@ -101,7 +101,7 @@ export function tuningPrograms(
         x,
       });
       const run = (inputs: Tensors): tf.Tensor => {
-        const tap = tuningTap((site) => encodings.get(siteName(layer, site)), specsOf(own), inputs);
+        const tap = tuningTap((site) => encodings.get(siteName(layer, site)), specsOf(own), inputs, { onGrids: true });
         const { cos, sin, mask, x } = inputs as Record<'cos' | 'sin' | 'mask' | 'x', tf.Tensor>;
         const tensors = withoutLinearBiases(inputs, specsOf(own));
         return block(x, tensors, { cos, sin, mask }, config, { tap, queryChunk: QUERY_CHUNK }).x;
@@ -151,7 +151,7 @@ export function tuningPrograms(
             return tensor ? [[name, tensor]] : [];
           }),
         );
-        const tap = tuningTap((site) => encodings.get(site), specsOf(own), inputs);
+        const tap = tuningTap((site) => encodings.get(site), specsOf(own), inputs, { onGrids: false });
         const { x, target } = inputs as Record<'x' | 'target', tf.Tensor>;
         return tf.sum(divergence(logits(target, theirs, float.config), logits(x, ours, config, tap)));
       };
@@ -256,11 +256,14 @@ const withoutLinearBiases = (inputs: Tensors, shapes: Readonly<Record<string, re
 /**
  * What is deployed at each site, with the factors: of norms and of groups at the weight, of other linears at their product. Gradients go
  * straight through the rounding of weights, which never leave their grids.
+ *
+ * @param onGrids whether the linears' weights come rounded, as those of layers do: they are then rounded again only where something moved them
  */
 function tuningTap(
   encodingOf: (site: string) => Encoding | undefined,
   shapes: Readonly<Record<string, readonly number[]>>,
   inputs: Tensors,
+  { onGrids }: { readonly onGrids: boolean },
 ): Tap {
   const quantized = (site: string, x: tf.Tensor, attributes: Partial<FakeQuantizeAttributes>): tf.Tensor => {
     const spec = encodingOf(site)?.spec;
@@ -285,7 +288,9 @@ function tuningTap(
     weight(site, weight) {
       const { module } = splitSite(site);
       const w = moved(site, weight);
-      return quantized(site, atProduct(module) ? w : gained(module, w), { signed: true, fixed: true });
+      const own = atProduct(module) ? w : gained(module, w);
+      const isThere = onGrids && w === weight && isLinear(module, shapes);
+      return isThere ? own : quantized(site, own, { signed: true, fixed: true });
     },
     activation(site, x, hint) {
       const { module, port } = splitSite(site);
