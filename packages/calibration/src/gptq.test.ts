@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { createDecoder, type DecoderConfig, simulatedReading, type Weights } from '@mobilequant/core';
 import { type Encoding, fakeQuantize, type QuantizerSpec, recipes, withRules } from '@mobilequant/quantizer';
 import { type Executor, eagerExecutor } from '@mobilequant/tracer';
@@ -126,6 +128,20 @@ describe('gptq', () => {
     const [c, d] = [await gptq(runtime, given, corrected), await gptq(eagerExecutor(), given, corrected)];
     const error = await outputError(given, c, given.samples);
     expect(Math.abs((await outputError(given, d, given.samples)) / error - 1)).toBeLessThan(0.25);
+  });
+
+  test('holds nothing of the hidden states once it is done', async () => {
+    setFlagsFromString('--expose-gc');
+    const held = (): number => {
+      runInNewContext('gc')();
+      return process.memoryUsage().arrayBuffers;
+    };
+    const given = { ...(await input(config, weights)), samples: texts(config, 32, 512, 5) };
+    const before = held();
+    const result = await gptq(runtime, given, { correction: 0.5 });
+    const states = 32 * 512 * config.hidden * 4; // bytes, of one of two streams
+    expect(held() - before).toBeLessThan(states / 2);
+    expect(result.weights.names()).toEqual(weights.names());
   });
 
   test('comes closer to the float model by making up for errors of inputs', async () => {

@@ -99,7 +99,7 @@ export async function gptq(
   const resolve = resolveRecipe(recipe);
   const { model } = await quantizeModel(input);
   const rounded = new Map<string, Rounded>();
-  const weights = withRounded(input.weights, rounded, ({ levels, encoding }) => dequantize(levels, encoding));
+  const weights = withRounded(input.weights, rounded, onGrid);
   const programs = programCache(executor);
   const progress = progressOf('gptq', config.layers, onProgress);
   const corrects = rounding === 'gptq' && correction > 0;
@@ -199,6 +199,8 @@ interface Rounded extends Partial<RoundedLevels> {
   readonly encoding: Encoding;
   readonly ranges: Ranges;
 }
+
+const onGrid = ({ levels, encoding }: Rounded): Float32Array => dequantize(levels, encoding); // out here: what comes back must not hold what is in `gptq`
 
 /** What a weight was before it was rounded, as far as that was kept. */
 const realsOf = ({ levels, fractions, encoding }: Rounded): Float32Array =>

@@ -18,7 +18,6 @@ import {
 } from '@mobilequant/core';
 import type { ProgramCache, Value, Values } from '@mobilequant/tracer';
 import type * as tf from '@tensorflow/tfjs';
-import { type Slab, slab } from './slab.ts';
 
 export interface HiddenStream {
   /**
@@ -44,22 +43,12 @@ export async function hiddenStream(
   samples: readonly Int32Array[],
 ): Promise<HiddenStream> {
   const context = contextCache(config);
-  const hidden = slab(samples, config.hidden);
-  for (const [i, sample] of samples.entries())
-    hidden.put(i, (await embed(config, weights, sample)).data as Float32Array);
-  const slabs = new Map<string, Slab>(); // of sites that were kept, for the layers to come
+  const hidden: Value[] = await Promise.all(samples.map((sample) => embed(config, weights, sample)));
   let kept: Record<string, Value>[] = samples.map(() => ({}));
-
-  const keepAt = (site: string, sample: number, value: Value): void => {
-    const own = slabs.get(site) ?? slab(samples, value.shape[1] as number);
-    slabs.set(site, own);
-    own.put(sample, value.data as Float32Array);
-    (kept[sample] as Record<string, Value>)[site] = own.at(sample);
-  };
 
   /** The layer as far as a site, or to its end. */
   const run = async (layer: number, tensors: Values, sample: number, wanted?: string): Promise<Value> => {
-    const x = hidden.at(sample);
+    const x = hidden[sample] as Value;
     const tokens = x.shape[0] as number;
     const known = Object.entries(kept[sample] as Values).map(([site, value]) => [KNOWN + site, value]);
     const given: Values = {
@@ -96,13 +85,13 @@ export async function hiddenStream(
       const tensors = await readLayer(weights, layer);
       return async (sample, site, { keep = false } = {}) => {
         const value = await run(layer, tensors, sample, site);
-        if (keep) keepAt(site, sample, value);
+        if (keep) (kept[sample] as Record<string, Value>)[site] = value;
         return value;
       };
     },
     async pass(layer) {
       const tensors = await readLayer(weights, layer);
-      for (const sample of samples.keys()) hidden.put(sample, (await run(layer, tensors, sample)).data as Float32Array);
+      for (const sample of samples.keys()) hidden[sample] = await run(layer, tensors, sample);
       kept = samples.map(() => ({}));
     },
   };

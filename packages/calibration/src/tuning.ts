@@ -28,7 +28,6 @@ import {
 import { TARGET_BYTES } from './mobile-quant.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
-import { slab } from './slab.ts';
 import { type Tunable, type TuningTargets, tunable } from './tuning-parameters.ts';
 import { addTo, type TuningPrograms, tuningPrograms } from './tuning-programs.ts';
 
@@ -217,13 +216,13 @@ async function aimsOf(
   const bytes = samples.reduce((sum, sample) => sum + sample.length * config.hidden * 4, 0);
   if (bytes > TARGET_BYTES) return { of: (sample) => decoder.hidden(sample), release: () => decoder.release() };
   const progress = progressOf('targets', config.layers, onProgress);
-  const states = slab(samples, config.hidden);
+  const states = new Map<Int32Array, Float32Array>();
   try {
-    for (const [n, sample] of samples.entries()) states.put(n, await decoder.embed(sample));
+    for (const sample of samples) states.set(sample, await decoder.embed(sample));
     for (let i = 0; i < config.layers; i++) {
-      for (const n of samples.keys()) {
+      for (const [sample, x] of states) {
         signal?.throwIfAborted();
-        states.put(n, await decoder.block(i, states.at(n).data));
+        states.set(sample, await decoder.block(i, x));
       }
       weights.forget();
       progress.step();
@@ -231,8 +230,7 @@ async function aimsOf(
   } finally {
     await decoder.release();
   }
-  const places = new Map(samples.map((sample, n) => [sample, n]));
-  return { of: async (sample) => states.at(places.get(sample) as number).data, release: async () => {} };
+  return { of: async (sample) => states.get(sample) as Float32Array, release: async () => {} };
 }
 
 /** What a step needs beside the parameters. */
