@@ -138,25 +138,25 @@ export async function gptq(
   async function observe(layer: number, module: string, cut: boolean): Promise<{ hessian: Value; drift?: Drift }> {
     const [at, floatAt] = [await quantized.sites(layer), float && (await float.sites(layer))];
     const site = `${module}.input`;
-    const streamSite = streamBefore(module, config);
+    const stream = streamBefore(module, config);
     const channels = weights.shape(`model.layers.${layer}.${module}.weight`)[1] as number;
     const hessian = emptyHessian(channels);
-    const drift = {
+    const drift = floatAt && {
       inputs: noDrift(channels, channels),
-      ...(streamSite && { stream: noDrift(config.hidden, channels) }),
+      ...(stream && { stream: noDrift(config.hidden, channels) }),
     };
     const keep = cut && channels * tokens <= kept;
     for (const i of samples.keys()) {
       signal?.throwIfAborted();
       const inputs = await at(i, site, { keep });
       await addInputs(programs, hessian, inputs);
-      if (!floatAt) continue;
+      if (!drift) continue;
       await addDrift(programs, drift.inputs, { float: await floatAt(i, site, { keep }), own: inputs, inputs });
-      if (!drift.stream || !streamSite) continue;
-      const streams = { float: await floatAt(i, streamSite), own: await at(i, streamSite) };
+      if (!stream || !drift.stream) continue;
+      const streams = { float: await floatAt(i, stream), own: await at(i, stream) };
       await addDrift(programs, drift.stream, { ...streams, inputs });
     }
-    return floatAt ? { hessian, drift } : { hessian };
+    return { hessian, ...(drift && { drift }) };
   }
 
   async function round(
@@ -200,7 +200,8 @@ interface Rounded extends Partial<RoundedLevels> {
   readonly ranges: Ranges;
 }
 
-const onGrid = ({ levels, encoding }: Rounded): Float32Array => dequantize(levels, encoding); // out here: what comes back must not hold what is in `gptq`
+/** Here, and not in `gptq`: a closure of its would hold all hidden states for as long as the weights are held. */
+const onGrid = ({ levels, encoding }: Rounded): Float32Array => dequantize(levels, encoding);
 
 /** What a weight was before it was rounded, as far as that was kept. */
 const realsOf = ({ levels, fractions, encoding }: Rounded): Float32Array =>

@@ -289,8 +289,8 @@ function tuningTap(
       const { module } = splitSite(site);
       const w = moved(site, weight);
       const own = atProduct(module) ? w : gained(module, w);
-      const isThere = onGrids && w === weight && isLinear(module, shapes);
-      return isThere ? own : quantized(site, own, { signed: true, fixed: true });
+      const isRounded = onGrids && w === weight && isLinear(module, shapes);
+      return isRounded ? own : quantized(site, own, { signed: true, fixed: true });
     },
     activation(site, x, hint) {
       const { module, port } = splitSite(site);
