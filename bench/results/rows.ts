@@ -97,8 +97,15 @@ export const ROW_GROUPS: readonly RowGroup[] = [
       {
         ...sum,
         name: 'sum-correction',
-        title: '+ correction and sweeps (in the rows below for W4A8 only)',
-        options: { transform: 'rotation+scales', rounding: 'gptq', ranges: 'loss', correction: 0.5, sweeps: 4 },
+        title: '+ correction, gradients and sweeps (in the rows below for W4A8 only)',
+        options: {
+          transform: 'rotation+scales',
+          rounding: 'gptq',
+          ranges: 'loss',
+          correction: 0.5,
+          gradients: 16,
+          sweeps: 4,
+        },
       },
       {
         ...sum,

@@ -25,6 +25,7 @@ const PLAIN: Plan = {
   budget: 0,
   rounding: 'nearest',
   correction: 0,
+  gradients: 0,
   sweeps: 0,
   reconstruction: 0,
   tuning: 0,
@@ -103,6 +104,17 @@ describe('a plan', () => {
     expect(await rounded({ ...input, training }, 0)).toEqual(await rounded(input, 0));
     expect(await rounded({ ...input, training }, 0.5)).not.toEqual(await rounded(input, 0.5));
     expect(await rounded({ ...input, training: training.slice(2, 3) }, 0.5)).toEqual(await rounded(input, 0.5));
+  });
+
+  test('rounds by what gradients say of the outputs, of as many samples as the plan says', async () => {
+    const rounded = async (gradients: number) => {
+      const plan: Plan = { ...PLAIN, rounding: 'gptq', gradients };
+      const { model } = await carryOut(runtime, { ...input, recipe: recipes.w4a8 }, plan);
+      return model.weights.read('model.layers.1.mlp.w2.weight');
+    };
+    const [none, one] = [await rounded(0), await rounded(1)];
+    expect(one).not.toEqual(none);
+    expect(await rounded(100)).toEqual(await rounded(input.calibration.length));
   });
 
   test('with a budget moves sites to 16 bits, and takes their ranges by the rules of 16 bits', async () => {

@@ -2,6 +2,7 @@
 import { cachedWeights, type FloatModel, withPrefix } from '@mobilequant/core';
 import { checkRecipe } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
+import { collectOutputHessians } from './collect-output-hessians.ts';
 import { gptq } from './gptq.ts';
 import type { LearningStore } from './learning.ts';
 import { learnAndFuse, observedForm, quantizedForm } from './methods.ts';
@@ -9,6 +10,7 @@ import { checkObservation, type Observation, observationFingerprint, type Sample
 import { checkBudget, type Placement } from './place-precision.ts';
 import { heldOutOf, type Plan, type PlanInput } from './plan.ts';
 import {
+  evenly,
   observedSites,
   placed,
   prefixOf,
@@ -108,9 +110,11 @@ export async function carryOut(
     const learns = plan.tuning > 0 && plan.learnedRounding > 0;
     const fractions = rebuilds || learns;
     const longer = plan.correction > 0 && samples.length > calibration.length;
+    const told = evenly(calibration, plan.gradients);
+    const outputs = await collectOutputHessians(executor, { ...model, samples: told }, reporting);
     const { unrounded, ...found } = await gptq(
       executor,
-      { ...toRound, samples: longer ? samples : calibration },
+      { ...toRound, samples: longer ? samples : calibration, outputs },
       { fractions, correction: plan.correction, sweeps: plan.sweeps, ...reporting },
     );
     const before = learns ? cachedWeights(unrounded) : unrounded; // learning reads them at every step

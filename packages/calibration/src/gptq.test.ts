@@ -8,6 +8,7 @@ import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import { architectures } from '../test/architectures.ts';
 import { tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
+import { collectOutputHessians } from './collect-output-hessians.ts';
 import { type GptqInput, gptq } from './gptq.ts';
 import type { Progress } from './progress.ts';
 import { type QuantizeInput, quantizeModel, withKnownRanges } from './quantize-model.ts';
@@ -152,6 +153,25 @@ describe('gptq', () => {
     expect(await error(0.5)).toBeLessThan(await error(0));
   });
 
+  test.each([0, 4])('rounds by what errors of outputs cost together where it is told, in %d sweeps', async (sweeps) => {
+    const given = await input(config, weights);
+    const name = 'model.layers.1.mlp.w2.weight'; // the last
+    const cost = (await collectOutputHessians(runtime, given)).get(name);
+    if (!cost) throw new Error(`no cost of ${name}`);
+    const [alone, together] = [
+      await gptq(runtime, given, { sweeps }),
+      await gptq(runtime, { ...given, outputs: new Map([[name, cost]]) }, { sweeps }),
+    ];
+    const { encodings } = (await quantizeModel(together)).model;
+    for (const other of weights.names()) {
+      const [before, after] = [await alone.weights.read(other), await together.weights.read(other)];
+      if (other !== name) expect(after, other).toEqual(before);
+      else expect(after).not.toEqual(before);
+    }
+    const rounded = await together.weights.read(name);
+    expect(fakeQuantize(rounded, encodings.get(name) as Encoding)).toEqual(rounded);
+  });
+
   test('comes closer to the float model when integers are decided again', async () => {
     const given = await input(config, weights);
     const [once, again] = [await gptq(runtime, given), await gptq(runtime, given, { sweeps: 6 })];
@@ -162,6 +182,34 @@ describe('gptq', () => {
       expect(fakeQuantize(rounded, encodings.get(name) as Encoding)).toEqual(rounded);
     }
   });
+
+  test.each([
+    [1e4, true],
+    [1, false],
+  ])(
+    'a token whose stream is %d times as large, last so that no other sees it: decides nothing: %s',
+    async (size, same) => {
+      const one = { ...config, layers: 1 };
+      const rest = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'mlp.w1', 'mlp.w3'];
+      const rules = rest.map((module) => ({ site: `model.layers.*.${module}.weight`, spec: null }));
+      const recipe = withRules(w4({ kind: 'channel' }), 'o and w2', rules);
+      const last = 5;
+      const larger: Weights = {
+        ...weights,
+        async readRows(name, rows) {
+          const found = await weights.readRows(name, rows);
+          if (!name.includes('embed')) return found;
+          return found.map((x, i) => (rows[Math.floor(i / config.hidden)] === last ? size * x : x));
+        },
+      };
+      const given = await input(one, larger, recipe);
+      const without = given.samples.map((sample) => sample.filter((id) => id !== last));
+      const rounded = async (samples: Int32Array[]) => read((await gptq(runtime, { ...given, samples })).weights);
+      const [few, more] = [await rounded(without), await rounded(without.map((ids) => Int32Array.of(...ids, last)))];
+      if (same) expect(more).toEqual(few);
+      else expect(more).not.toEqual(few);
+    },
+  );
 
   test('keeps what clipping says, and chooses the rest', async () => {
     const given = await input(config, weights);

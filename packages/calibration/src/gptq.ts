@@ -1,11 +1,12 @@
 /**
- * GPTQ: weights rounded so that the errors of a linear's columns cancel on the inputs that it gets.
+ * GPTQ: weights rounded so that the errors of a linear's columns cancel on the inputs that it gets; where it adds to the residual stream,
+ * on those beside which the stream is small more than on others (`countsBeside`).
  *
  * Layer by layer, over the hidden states that the quantized layers before it put out; within a layer q, k, v → o → w1, w3 → w2,
  * each seeing what the rounded ones before it make of them. On request also over the float model's hidden states: what earlier rounding
  * did to a linear's inputs, and to the stream that it adds to, its weights then partly make up for.
  */
-import { type DecoderConfig, floatReading, simulatedReading, type Weights } from '@mobilequant/core';
+import { floatReading, simulatedReading, type Weights } from '@mobilequant/core';
 import {
   dequantize,
   type Encoding,
@@ -26,15 +27,20 @@ import { addDrift, type Drift, makeUpForDrift, noDrift } from './make-up-for-dri
 import { type OnProgress, progressOf } from './progress.ts';
 import { type QuantizeInput, quantizeModel } from './quantize-model.ts';
 import { type RoundedLevels, roundWithFeedback, unrounded } from './round-with-feedback.ts';
+import { countsBeside, streamOf } from './token-counts.ts';
 
 export interface GptqInput extends QuantizeInput {
   /** Token ids, each a text of its own; samples of equal length share graphs. */
   readonly samples: readonly Int32Array[];
+  /** What errors in the outputs of linears cost together, by the full name of the weight (`collectOutputHessians`); by default, and for others, each costs the same. */
+  readonly outputs?: ReadonlyMap<string, Value>;
 }
 
 export interface GptqOptions {
   /** Added to the diagonal of each Hessian, as a part of its mean. Default 0.01. */
   readonly damping?: number;
+  /** The same for those of outputs, of which gradients say less. Default 0.05. */
+  readonly outputDamping?: number;
   /**
    * How much of the errors in its inputs, and in the residual stream that it adds to, a linear is to make up for (`makeUpForDrift`): 0 (GPTQ
    * as published; the default) to 1. Anything above 0 is one more pass through the model, and wants many more tokens than a linear has inputs.
@@ -82,9 +88,10 @@ const STAGES: readonly Stage[] = [
  */
 export async function gptq(
   executor: Executor,
-  { samples, ...input }: GptqInput,
+  { samples, outputs, ...input }: GptqInput,
   {
     damping = 0.01,
+    outputDamping = 0.05,
     correction = 0,
     block = 128,
     kept = 2 ** 26,
@@ -120,8 +127,8 @@ export async function gptq(
         if (sites.length === 0) continue;
         const { hessian, drift } = await observe(layer, modules[0] as string, cut);
         const feedback = await feedbackOf(programs, hessian, { damping, block });
-        const whole = sweeps > 0 ? wholeHessian(hessian, feedback) : undefined;
-        for (const { site, spec } of sites) rounded.set(site, await round(site, spec, feedback, whole, drift));
+        const ofInputs = { feedback, ...(sweeps > 0 && { whole: wholeHessian(hessian, feedback) }) };
+        for (const { site, spec } of sites) rounded.set(site, await round(site, spec, ofInputs, drift));
       }
       await quantized.pass(layer);
       if (float) await float.pass(layer);
@@ -138,60 +145,64 @@ export async function gptq(
   async function observe(layer: number, module: string, cut: boolean): Promise<{ hessian: Value; drift?: Drift }> {
     const [at, floatAt] = [await quantized.sites(layer), float && (await float.sites(layer))];
     const site = `${module}.input`;
-    const stream = streamBefore(module, config);
+    const stream = streamOf(module, config);
     const channels = weights.shape(`model.layers.${layer}.${module}.weight`)[1] as number;
     const hessian = emptyHessian(channels);
     const drift = floatAt && {
       inputs: noDrift(channels, channels),
-      ...(stream && { stream: noDrift(config.hidden, channels) }),
+      ...(stream?.before && { stream: noDrift(config.hidden, channels) }),
     };
     const keep = cut && channels * tokens <= kept;
     for (const i of samples.keys()) {
       signal?.throwIfAborted();
       const inputs = await at(i, site, { keep });
-      await addInputs(programs, hessian, inputs);
+      const counts = stream && countsBeside(await at(i, stream.behind), config.normEpsilon);
+      await addInputs(programs, hessian, inputs, counts);
       if (!drift) continue;
-      await addDrift(programs, drift.inputs, { float: await floatAt(i, site, { keep }), own: inputs, inputs });
-      if (!stream || !drift.stream) continue;
-      const streams = { float: await floatAt(i, stream), own: await at(i, stream) };
-      await addDrift(programs, drift.stream, { ...streams, inputs });
+      const float = await floatAt(i, site, { keep });
+      await addDrift(programs, drift.inputs, { float, own: inputs, inputs, counts });
+      if (!drift.stream) continue;
+      const streams = { float: await floatAt(i, stream?.before), own: await at(i, stream?.before) };
+      await addDrift(programs, drift.stream, { ...streams, inputs, counts });
     }
     return { hessian, ...(drift && { drift }) };
   }
 
-  async function round(
-    site: string,
-    spec: QuantizerSpec,
-    feedback: Feedback,
-    whole?: Float32Array,
-    drift?: Drift,
-  ): Promise<Rounded> {
+  async function round(site: string, spec: QuantizerSpec, inputs: Known, drift?: Drift): Promise<Rounded> {
     signal?.throwIfAborted();
+    const { feedback } = inputs;
     const own: Value = { data: await input.weights.read(site), shape: weights.shape(site) };
     const weight = drift ? await makeUpForDrift(programs, own, drift, feedback, correction) : own;
     const importance = rounding === 'gptq' ? feedback.pivots : feedback.diagonal;
     const ranges = input.clipping?.get(site) ?? clipByError(weight, spec, importance, site);
     const { encoding } = encodingFromRanges(ranges, spec, { site });
-    if (rounding === 'gptq') {
-      const first = { ...(await roundWithFeedback(programs, weight, encoding, feedback)), encoding, ranges };
-      const scales = !input.clipping?.has(site);
-      const found = whole ? await descend(programs, weight, whole, first, { sweeps, scales }) : first;
-      return fractions ? found : { levels: found.levels, encoding: found.encoding, ranges: found.ranges };
+    if (rounding === 'nearest') {
+      const levels = quantize(weight.data as Float32Array, encoding, { site });
+      return { levels, encoding, ranges };
     }
-    const levels = quantize(weight.data as Float32Array, encoding, { site });
-    return { levels, encoding, ranges };
+    const ofOutputs = await knownOf(outputs?.get(site));
+    const levels = await roundWithFeedback(programs, weight, encoding, feedback, ofOutputs?.feedback);
+    const first = { ...levels, encoding, ranges };
+    const scales = !input.clipping?.has(site);
+    const { whole: h } = inputs;
+    const found = h ? await descend(programs, weight, { h, g: ofOutputs?.whole }, first, { sweeps, scales }) : first;
+    return fractions ? found : { levels: found.levels, encoding: found.encoding, ranges: found.ranges };
+  }
+
+  async function knownOf(hessian: Value | undefined): Promise<Known | undefined> {
+    if (!hessian) return undefined;
+    const feedback = await feedbackOf(programs, hessian, { damping: outputDamping, block: OUTPUT_BLOCK });
+    return { feedback, ...(sweeps > 0 && { whole: wholeHessian(hessian, feedback) }) };
   }
 }
 
-/**
- * The site at which the stream is what a linear's output is added to. None for one that adds to none, for one whose output a norm changes before it
- * does, and, where attention and MLP are added side by side, for the MLP: what attention takes back it would take back again.
- */
-function streamBefore(module: string, { residual, outputNorms }: DecoderConfig): string | undefined {
-  if (outputNorms) return undefined;
-  if (module === 'self_attn.o_proj') return 'input_layernorm.input';
-  return module === 'mlp.w2' && residual === 'sequential' ? 'post_attention_layernorm.input' : undefined;
+/** A Hessian in the forms that rounding takes: whole where integers are decided again. */
+interface Known {
+  readonly feedback: Feedback;
+  readonly whole?: Float32Array;
 }
+
+const OUTPUT_BLOCK = 64;
 
 /** A weight as integers: less memory, and the same reals whenever they are asked for. */
 interface Rounded extends Partial<RoundedLevels> {

@@ -1,11 +1,13 @@
 /**
- * The Hessian of a linear's squared error in its weights, H = Σ xᵀx over its inputs (twice that, but only its shape counts), and the form of it that rounding needs.
+ * The Hessian of a linear's squared error in its weights, H = Σ c xᵀx over its inputs and how much each counts (twice that, but only its shape
+ * matters), and the form of it that rounding needs.
  *
  *     e H eᵀ = Σ_k d_k (e_k + Σ_{i>k} e_i l_ik)²        H = L Lᵀ,  d_k = L_kk²,  l_ik = L_ik / L_kk
  *
  * Column k's term knows only e_k and what comes after it. Whoever rounds the columns from last to first can make each term as small as
  * rounding allows: that is GPTQ (arXiv 2210.17323), and needs no inverse (QuIP, arXiv 2307.13304, shows the two are the same).
  */
+import { specsOf } from '@mobilequant/core';
 import { NonFiniteError } from '@mobilequant/quantizer';
 import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
@@ -39,12 +41,19 @@ export const emptyHessian = (size: number): Value => ({ data: new Float32Array(s
 
 /**
  * Adds more inputs x, `[tokens, in]`, to a Hessian, in place: it is large, and there are many. Only the upper triangle is to be looked at.
+ *
+ * @param counts how much each token counts, `[tokens, 1]`; by default all count 1
  */
-export async function addInputs(programs: ProgramCache, hessian: Value, x: Value): Promise<void> {
+export async function addInputs(programs: ProgramCache, hessian: Value, x: Value, counts?: Value): Promise<void> {
   const size = hessian.shape[0] as number;
-  const program = await programs.program(`hessian ${x.shape}`, () => ({ x: x.shape }), upperTriangle);
+  const given = { x, ...(counts && { counts }) };
+  const program = await programs.program(
+    `hessian ${x.shape}${counts ? ' counted' : ''}`,
+    () => specsOf(given),
+    upperTriangle,
+  );
   const sum = hessian.data as Float32Array;
-  for (const [name, { data, shape }] of Object.entries(await program.run({ x }))) {
+  for (const [name, { data, shape }] of Object.entries(await program.run(given))) {
     const [height, width] = shape as [number, number];
     for (let row = 0, at = 0; row < height; row++) {
       const from = (Number(name) + row + 1) * size - width;
@@ -54,13 +63,20 @@ export async function addInputs(programs: ProgramCache, hessian: Value, x: Value
 }
 
 /** xᵀx in bands of rows, each from its own first column on; a band's name is its first row. */
-function upperTriangle({ x }: { readonly x: tf.Tensor }): Record<string, tf.Tensor> {
+function upperTriangle({
+  x,
+  counts,
+}: {
+  readonly x: tf.Tensor;
+  readonly counts?: tf.Tensor;
+}): Record<string, tf.Tensor> {
   const [tokens, size] = x.shape as [number, number];
+  const counted = counts ? tf.mul(x, counts) : x;
   const height = Math.ceil(size / BANDS);
   const bands: Record<string, tf.Tensor> = {};
   for (let from = 0; from < size; from += height) {
     const own = tf.slice(x, [0, from], [tokens, Math.min(height, size - from)]);
-    const right = tf.slice(x, [0, from], [tokens, size - from]);
+    const right = tf.slice(counted, [0, from], [tokens, size - from]);
     bands[from] = tf.matMul(own, right, true);
   }
   return bands;

@@ -23,9 +23,10 @@ export interface HiddenStream {
   /**
    * Reads the layer's tensors as they are now.
    *
-   * @returns what a sample has at a site, `[tokens, channels]`, behind the site's quantizer; one that is kept is not computed again.
+   * @returns what a sample has at a site, `[tokens, channels]`, behind the site's quantizer, or without one at the layer's end; what is kept is
+   *   not computed again.
    */
-  sites(layer: number): Promise<(sample: number, site: string, options?: { keep?: boolean }) => Promise<Value>>;
+  sites(layer: number): Promise<(sample: number, site?: string, options?: { keep?: boolean }) => Promise<Value>>;
   /** Takes all samples through the layer, and forgets what was kept. */
   pass(layer: number): Promise<void>;
 }
@@ -85,7 +86,7 @@ export async function hiddenStream(
       const tensors = await readLayer(weights, layer);
       return async (sample, site, { keep = false } = {}) => {
         const value = await run(layer, tensors, sample, site);
-        if (keep) (kept[sample] as Record<string, Value>)[site] = value;
+        if (keep && site) (kept[sample] as Record<string, Value>)[site] = value;
         return value;
       };
     },

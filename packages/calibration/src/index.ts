@@ -6,7 +6,8 @@ export { type CholeskyOptions, cholesky, type Panel } from './cholesky.ts';
 export { clipByError } from './clip-by-error.ts';
 export { collectHistograms, type HistogramOptions, type Histograms, type SiteHistogram } from './collect-histograms.ts';
 export { collectOutliers, type Outliers, type Peak, type SiteOutliers } from './collect-outliers.ts';
-export { collectSensitivities, type SensitivityInput } from './collect-sensitivities.ts';
+export { collectOutputHessians } from './collect-output-hessians.ts';
+export { collectSensitivities } from './collect-sensitivities.ts';
 export { type DescendOptions, descend, type Levels } from './descend.ts';
 export { foldNorms, TransformError } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
@@ -52,6 +53,7 @@ export {
   startSession,
 } from './learning.ts';
 export { type LinearWork, linearWork } from './linear-work.ts';
+export { type GradientsInput, lossGradients, type SiteGradient } from './loss-gradients.ts';
 export { addDrift, type Drift, makeUpForDrift, noDrift } from './make-up-for-drift.ts';
 export {
   defaultRates,

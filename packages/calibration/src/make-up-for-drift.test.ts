@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import * as slow from '../test/matrices.ts';
-import { hessianOf, matrix, programs } from '../test/rounding-problem.ts';
-import { feedbackOf } from './hessian.ts';
+import { column, hessianOf, matrix, programs } from '../test/rounding-problem.ts';
+import { addInputs, emptyHessian, feedbackOf } from './hessian.ts';
 import { addDrift, makeUpForDrift, noDrift } from './make-up-for-drift.ts';
 
 const [ROWS, COLUMNS] = [6, 23];
@@ -15,17 +15,21 @@ async function problem(block: number) {
   const floatStream = slow.inputs(3 * COLUMNS, ROWS, 10);
   const lost = slow.product(x, slow.weight(COLUMNS, ROWS, 11)); // what happened to the stream has to do with the inputs
   const stream = floatStream.map((row, i) => row.map((v, j) => v - 0.3 * (lost[i]?.[j] as number) + 0.01 * i));
+  const counts = x.map((_, i) => 0.01 + (i % 5) ** 2);
   const drift = { inputs: noDrift(COLUMNS, COLUMNS), stream: noDrift(ROWS, COLUMNS) };
+  const hessian = emptyHessian(COLUMNS);
   for (const [from, to] of [
     [0, 9],
     [9, 3 * COLUMNS],
   ]) {
     const rows = (of: slow.Matrix) => matrix(of.slice(from, to));
-    await addDrift(programs, drift.inputs, { float: rows(float), own: rows(x), inputs: rows(x) });
-    await addDrift(programs, drift.stream, { float: rows(floatStream), own: rows(stream), inputs: rows(x) });
+    const given = { inputs: rows(x), counts: column(counts.slice(from, to)) };
+    await addInputs(programs, hessian, given.inputs, given.counts);
+    await addDrift(programs, drift.inputs, { float: rows(float), own: rows(x), ...given });
+    await addDrift(programs, drift.stream, { float: rows(floatStream), own: rows(stream), ...given });
   }
-  const feedback = await feedbackOf(programs, await hessianOf(x), { damping: 0.01, block });
-  return { w, float, x, floatStream, stream, drift, feedback };
+  const feedback = await feedbackOf(programs, hessian, { damping: 0.01, block });
+  return { w, float, x, counts, floatStream, stream, drift, feedback };
 }
 
 const sumOf = (a: slow.Matrix, b: slow.Matrix): slow.Matrix =>
@@ -34,16 +38,19 @@ const sumOf = (a: slow.Matrix, b: slow.Matrix): slow.Matrix =>
 const squared = (m: slow.Matrix): number => m.flat().reduce((sum, e) => sum + e * e, 0);
 
 test.each([1, 5, 16, 40])('the weight is the least squares solution, in blocks of %i', async (block) => {
-  const { w, float, x, floatStream, stream, drift, feedback } = await problem(block);
-  const inverse = slow.inverse(slow.damped(slow.product(slow.transposed(x), x), 0.01));
-  const ofInputs = slow.product(w, slow.product(slow.transposed(slow.difference(float, x)), x));
-  const ofStream = slow.product(slow.transposed(slow.difference(floatStream, stream)), x);
+  const { w, float, x, counts, floatStream, stream, drift, feedback } = await problem(block);
+  /** Each row as often as it counts. */
+  const counted = (m: slow.Matrix, power = 1): slow.Matrix =>
+    m.map((row, i) => row.map((v) => v * (counts[i] as number) ** power));
+  const inverse = slow.inverse(slow.damped(slow.product(slow.transposed(counted(x)), x), 0.01));
+  const ofInputs = slow.product(w, slow.product(slow.transposed(slow.difference(float, x)), counted(x)));
+  const ofStream = slow.product(slow.transposed(slow.difference(floatStream, stream)), counted(x));
   for (const withStream of [false, true]) {
     const change = slow.product(withStream ? sumOf(ofInputs, ofStream) : ofInputs, inverse);
-    /** Σ |W x̃ - W' x|² over all inputs, or with what either adds to. */
+    /** Σ |W x̃ - W' x|² over all inputs as they count, or with what either adds to. */
     const error = (changed: slow.Matrix): number => {
       const off = slow.difference(slow.product(float, slow.transposed(w)), slow.product(x, slow.transposed(changed)));
-      return squared(withStream ? sumOf(off, slow.difference(floatStream, stream)) : off);
+      return squared(counted(withStream ? sumOf(off, slow.difference(floatStream, stream)) : off, 0.5));
     };
     const corrected = async (part: number): Promise<slow.Matrix> => {
       const own = withStream ? drift : { inputs: drift.inputs };

@@ -4,10 +4,11 @@
  *
  *     W' = argmin Σ |r̃ + W x̃ - (r + W' x)|² = W + (W D + R) H⁻¹,   D = Σ (x̃ - x) xᵀ,   R = Σ (r̃ - r) xᵀ
  *
- * Rounding W' instead of W is, for inputs, what GPTAQ does (arXiv 2504.02692). The stream is what later layers see, and what rounding did to it has to
+ * with sums over tokens, each as much as it counts. Rounding W' instead of W is, for inputs, what GPTAQ does (arXiv 2504.02692). The stream is what later layers see, and what rounding did to it has to
  * do with the tokens, so that a linear which adds to it can take some of it back. Few inputs do not say W' exactly: a
  * part of the way is safer than all.
  */
+import { specsOf } from '@mobilequant/core';
 import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import type { Feedback } from './hessian.ts';
@@ -18,6 +19,14 @@ export interface Drift {
   readonly inputs: Value;
   /** R, of the stream that it adds to, `[out, in]`; absent for a linear that adds to none. */
   readonly stream?: Value;
+}
+
+/** What runs a linear has in the float model and in its own, of the same tokens. */
+interface DriftOf {
+  readonly float: Value;
+  readonly own: Value;
+  readonly inputs: Value;
+  readonly counts?: Value | undefined;
 }
 
 /** The drift of nothing yet, `[channels, in]`. */
@@ -32,18 +41,19 @@ export const noDrift = (channels: number, size: number): Value => ({
  * @param float x̃, `[tokens, channels]`
  * @param own x, `[tokens, channels]`
  * @param inputs of the linear, `[tokens, in]`: the same as `own` where it is their drift that is asked for
+ * @param counts how much each token counts, `[tokens, 1]`, as in the linear's Hessian; by default all count 1
  */
-export async function addDrift(
-  programs: ProgramCache,
-  drift: Value,
-  { float, own, inputs }: { readonly float: Value; readonly own: Value; readonly inputs: Value },
-): Promise<void> {
+export async function addDrift(programs: ProgramCache, drift: Value, { counts, ...states }: DriftOf): Promise<void> {
+  const given = { ...states, ...(counts && { counts }) };
   const program = await programs.program(
-    `drift ${float.shape} ${inputs.shape}`,
-    () => ({ float: float.shape, own: own.shape, inputs: inputs.shape }),
-    ({ float, own, inputs }) => ({ y: tf.matMul(tf.sub(float, own) as tf.Tensor2D, inputs as tf.Tensor2D, true) }),
+    `drift ${states.float.shape} ${states.inputs.shape}${counts ? ' counted' : ''}`,
+    () => specsOf(given),
+    ({ float, own, inputs, counts }) => {
+      const off = tf.sub(float, own);
+      return { y: tf.matMul((counts ? tf.mul(off, counts) : off) as tf.Tensor2D, inputs as tf.Tensor2D, true) };
+    },
   );
-  const { data } = (await program.run({ float, own, inputs })).y;
+  const { data } = (await program.run(given)).y;
   const sum = drift.data as Float32Array;
   for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (data[i] as number);
 }

@@ -137,7 +137,7 @@ export async function rangesFor(
 const SENSITIVITY_SAMPLES = 12; // a pass forward and one back for each
 
 /** `count` of the samples at even distances, or all. */
-const evenly = (samples: readonly Int32Array[], count: number): Int32Array[] =>
+export const evenly = (samples: readonly Int32Array[], count: number): Int32Array[] =>
   samples.length <= count
     ? [...samples]
     : Array.from({ length: count }, (_, i) => samples[Math.floor(((i + 0.5) * samples.length) / count)] as Int32Array);

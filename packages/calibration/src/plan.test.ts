@@ -16,6 +16,7 @@ test('presets choose by the bits of the weights and by what can be rotated', () 
     ranges: 'loss',
     rounding: 'gptq',
     correction: 0.5,
+    gradients: 16,
     sweeps: 4,
     tuning: 160,
     learnedRounding: 0,

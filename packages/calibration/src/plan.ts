@@ -29,6 +29,8 @@ export interface Plan {
   readonly rounding: Rounding;
   /** How much of the errors before it GPTQ lets a linear make up for, to 1 (`gptq`), by the training text if that is longer; 0 for none. */
   readonly correction: number;
+  /** Calibration samples whose gradients tell GPTQ what errors of a linear's outputs cost together (`collectOutputHessians`); 0: each costs the same. */
+  readonly gradients: number;
   /** Times that integers are decided again after GPTQ's rounding, at most (`descend`); 0 for none. */
   readonly sweeps: number;
   /** Times that each layer sees the training samples when its integers are learned together after GPTQ (`reconstruct`); 0 for none. */
@@ -68,6 +70,7 @@ export function presetPlan(preset: Preset, recipe: Recipe, { outputNorms }: Pick
     budget: 0,
     rounding: 'gptq',
     correction: thorough ? 0.5 : 0,
+    gradients: thorough ? 16 : 0,
     sweeps: thorough ? 4 : 0,
     reconstruction: 0,
     tuning: preset === 'fast' ? 0 : coarse ? 160 : 90,

@@ -56,6 +56,57 @@ describe.each(specs)('%s', (_, spec) => {
   });
 });
 
+/** What errors of some outputs cost together. */
+async function costs(rows: number, seed: number) {
+  const gradients = slow.inputs(3 * rows, rows, seed);
+  const whole = slow.damped(slow.product(slow.transposed(gradients), gradients), DAMPING);
+  const hessian = await hessianOf(gradients);
+  return { whole, of: (block: number) => feedbackOf(programs, hessian, { damping: DAMPING, block }) };
+}
+
+describe.each(specs)('%s, with costs of outputs', (_, spec) => {
+  test('the integers are those of GPTQ on all weights at once, and make a smaller error than rows alone', async () => {
+    const [rows, columns] = [7, 20];
+    const { w, h, encoding, feedback } = await problem(rows, columns, spec, 21);
+    const g = await costs(rows, 5);
+    const { levels } = await roundWithFeedback(programs, matrix(w), encoding, await feedback(8), await g.of(3));
+    const damped = slow.damped(h, DAMPING);
+    const order = slow.byDiagonal(g.whole).flatMap((r) => slow.byDiagonal(damped).map((k) => r * columns + k));
+    const expected = slow.slowGptq([w.flat()], slow.kronecker(g.whole, damped), encoding, order);
+    expect(slow.rowsOf(levels, columns).flat()).toEqual(expected[0]);
+
+    const error = (q: ArrayLike<number>): number => {
+      const e = slow.difference(w, reals(q, encoding, columns));
+      return slow.quadratic([e.flat()], slow.kronecker(g.whole, damped));
+    };
+    const alone = await roundWithFeedback(programs, matrix(w), encoding, await feedback(8));
+    expect(error(levels)).toBeLessThan(0.9 * error(alone.levels));
+  });
+
+  test('tiles of any size give the same', async () => {
+    const { w, encoding, feedback } = await problem(20, 30, spec, 5);
+    const g = await costs(20, 6);
+    const of = async (columns: number, rows: number) =>
+      (await roundWithFeedback(programs, matrix(w), encoding, await feedback(columns), await g.of(rows))).levels;
+    const whole = await of(30, 20);
+    for (const [columns, rows] of [
+      [1, 1],
+      [7, 20],
+      [30, 3],
+    ] as const)
+      expect(await of(columns, rows)).toEqual(whole);
+  });
+});
+
+test('outputs whose errors have nothing to do with each other are rounded as rows alone', async () => {
+  const spec = { bits: 4, symmetric: true, granularity: { kind: 'channel' } } as const;
+  const { w, encoding, feedback } = await problem(6, 20, spec, 4);
+  const diagonal = w.map((_, i) => w.map((_, j) => (i === j ? i + 1 : 0)));
+  const outputs = await feedbackOf(programs, matrix(diagonal), { damping: 0, block: 4 });
+  const together = await roundWithFeedback(programs, matrix(w), encoding, await feedback(8), outputs);
+  expect(together).toEqual(await roundWithFeedback(programs, matrix(w), encoding, await feedback(8)));
+});
+
 test('columns that do not correlate are rounded to nearest, dead ones too', async () => {
   const w = slow.weight(6, 8, 1);
   const { encoding } = encodingFromRanges(rangesOf(slow.flat(w), [6, 8], { kind: 'channel' }), {

@@ -53,15 +53,22 @@ export function damped(h: Matrix, damping: number): Matrix {
   return h.map((row, i) => row.map((x, j) => (i === j ? x + damping * mean : x)));
 }
 
+/** Column numbers, the largest diagonal first. */
+export const byDiagonal = (h: Matrix): number[] =>
+  [...h.keys()].sort((a, b) => (h[b]?.[b] as number) - (h[a]?.[a] as number) || a - b);
+
+/** Every number of one matrix times all of the other. */
+export const kronecker = (a: Matrix, b: Matrix): Matrix =>
+  a.flatMap((row) => b.map((other) => row.flatMap((x) => other.map((y) => x * y))));
+
 /**
  * GPTQ as its paper derives it: round the column with the largest diagonal, make up for it with all that are left by the inverse Hessian,
  * take it out of the inverse, go on.
  */
-export function slowGptq(w: Matrix, h: Matrix, encoding: Encoding): Matrix {
+export function slowGptq(w: Matrix, h: Matrix, encoding: Encoding, order = byDiagonal(h)): Matrix {
   const { scale, offset, qmax } = gridFromEncoding(encoding);
   const columns = h.length;
   const groupLength = (w.length * columns) / scale.length;
-  const order = [...h.keys()].sort((a, b) => (h[b]?.[b] as number) - (h[a]?.[a] as number) || a - b);
   const rest = w.map((row) => [...row]);
   const levels = w.map((row) => row.map(() => 0));
   let inverted = inverse(h);
@@ -81,6 +88,9 @@ export function slowGptq(w: Matrix, h: Matrix, encoding: Encoding): Matrix {
   }
   return levels;
 }
+
+/** tr(a bᵀ) */
+export const trace = (a: Matrix, b: Matrix): number => a.reduce((sum, row, i) => sum + dot(row, b[i] as number[]), 0);
 
 /** tr(e H eᵀ) */
 export const quadratic = (e: Matrix, h: Matrix): number =>

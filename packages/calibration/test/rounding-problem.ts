@@ -10,6 +10,9 @@ export const DAMPING = 0.01;
 
 export const matrix = (a: slow.Matrix): Value => ({ data: slow.flat(a), shape: [a.length, a[0]?.length as number] });
 
+/** A number for each token. */
+export const column = (a: readonly number[]): Value => ({ data: Float32Array.from(a), shape: [a.length, 1] });
+
 /** The Hessian of inputs that come in parts. */
 export async function hessianOf(...parts: readonly slow.Matrix[]): Promise<Value> {
   const hessian = emptyHessian(parts[0]?.[0]?.length as number);

@@ -10,6 +10,7 @@ export const planOptions: {
   readonly budget: Option<number | undefined>;
   readonly rounding: Option<'preset' | Plan['rounding']>;
   readonly correction: Option<number | undefined>;
+  readonly gradients: Option<number | undefined>;
   readonly sweeps: Option<number | undefined>;
   readonly reconstruction: Option<number | undefined>;
   readonly tuning: Option<number | undefined>;
@@ -25,6 +26,7 @@ export const planOptions: {
   budget: number('SHARE', 'preset: of the multiply-accumulates that may get 16-bit activations', [0, 1], undefined),
   rounding: choice(['preset', ...ROUNDINGS], 'preset: of weights; learned as the paper does', 'preset'),
   correction: number('SHARE', 'preset: of the errors before a linear, what GPTQ makes up for in it', [0, 1], undefined),
+  gradients: integer('SAMPLES', 'preset: whose gradients tell GPTQ which errors matter (0: all alike)', 0, undefined),
   sweeps: integer('N', 'preset: times that GPTQ’s integers are decided again, at most', 0, undefined),
   reconstruction: integer('EPOCHS', 'preset: of learning the integers of each layer together', 0, undefined),
   tuning: integer('STEPS', 'preset: steps of tuning', 0, undefined),
@@ -39,7 +41,15 @@ export function planOf({
   rounding,
   ...numbers
 }: OptionValues<typeof planOptions>): Partial<Plan> {
-  const { budget, correction, sweeps, reconstruction, tuning, 'learned-rounding': learnedRounding } = numbers;
+  const {
+    budget,
+    correction,
+    gradients,
+    sweeps,
+    reconstruction,
+    tuning,
+    'learned-rounding': learnedRounding,
+  } = numbers;
   const ids = prefix === 'none' ? [] : prefix?.split(',').map((id) => (/^\d+$/.test(id) ? Number(id) : Number.NaN));
   if (ids && !ids.every(Number.isSafeInteger))
     throw new UsageError(`--prefix: expected token ids such as 1,216, or none, got '${prefix}'.`);
@@ -50,6 +60,7 @@ export function planOf({
     ...(budget !== undefined && { budget }),
     ...(rounding !== 'preset' && { rounding }),
     ...(correction !== undefined && { correction }),
+    ...(gradients !== undefined && { gradients }),
     ...(sweeps !== undefined && { sweeps }),
     ...(reconstruction !== undefined && { reconstruction }),
     ...(tuning !== undefined && { tuning }),
