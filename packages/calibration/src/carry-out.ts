@@ -112,10 +112,15 @@ export async function carryOut(
     const longer = plan.correction > 0 && samples.length > calibration.length;
     const told = evenly(calibration, plan.gradients);
     const outputs = await collectOutputHessians(executor, { ...model, samples: told }, reporting);
+    const layerDone: OnProgress = (progress) => {
+      model.weights.forget(); // GPTQ reads a layer for as long as it is at it
+      reporting.onProgress(progress);
+    };
+    model.weights.forget();
     const { unrounded, ...found } = await gptq(
       executor,
       { ...toRound, samples: longer ? samples : calibration, outputs },
-      { fractions, correction: plan.correction, sweeps: plan.sweeps, ...reporting },
+      { fractions, correction: plan.correction, sweeps: plan.sweeps, ...reporting, onProgress: layerDone },
     );
     const before = learns ? cachedWeights(unrounded) : unrounded; // learning reads them at every step
     return quantizeModel({ ...found, weights: fractions ? before : found.weights });
