@@ -182,11 +182,14 @@ export function wayOf({ recipes, method, options = {} }: Row, width: Width): Way
   return { recipe, method, options: Object.fromEntries(said) };
 }
 
-/** What a way's names stand for now: the recipe, and where the method is a preset its plan. */
-export const meaningOf = (way: Pick<Way, 'recipe' | 'method'>): unknown => ({
-  recipe: recipeToJson(recipeByName(way.recipe)),
-  plan: planOf(way),
-});
+/** What a way's names stand for now: the recipe, and where the method is a preset the steps of its plan (not those that it leaves out). */
+export const meaningOf = (way: Pick<Way, 'recipe' | 'method'>): unknown => {
+  const plan = planOf(way);
+  return {
+    recipe: recipeToJson(recipeByName(way.recipe)),
+    plan: plan && Object.fromEntries(Object.entries(plan).filter(([, step]) => step !== 0)),
+  };
+};
 
 function planOf({ recipe, method }: Pick<Way, 'recipe' | 'method'>): Plan | undefined {
   const preset = PRESETS.find((known) => known === method);
