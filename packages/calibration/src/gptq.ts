@@ -4,7 +4,8 @@
  *
  * Layer by layer, over the hidden states that the quantized layers before it put out; within a layer q, k, v → o → w1, w3 → w2,
  * each seeing what the rounded ones before it make of them. On request also over the float model's hidden states: what earlier rounding
- * did to a linear's inputs, and to the stream that it adds to, its weights then partly make up for.
+ * did to a linear's inputs, and to the stream that it adds to, its weights then partly make up for. Rows know of each other where `outputs` says
+ * what their errors cost together.
  */
 import { floatReading, simulatedReading, type Weights } from '@mobilequant/core';
 import {
@@ -21,7 +22,7 @@ import {
 import { type Executor, programCache, type Value } from '@mobilequant/tracer';
 import { clipByError } from './clip-by-error.ts';
 import { descend } from './descend.ts';
-import { addInputs, emptyHessian, type Feedback, feedbackOf, wholeHessian } from './hessian.ts';
+import { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf, wholeHessian } from './hessian.ts';
 import { hiddenStream } from './hidden-stream.ts';
 import { addDrift, type Drift, makeUpForDrift, noDrift } from './make-up-for-drift.ts';
 import { type OnProgress, progressOf } from './progress.ts';
@@ -32,7 +33,7 @@ import { countsBeside, streamOf } from './token-counts.ts';
 export interface GptqInput extends QuantizeInput {
   /** Token ids, each a text of its own; samples of equal length share graphs. */
   readonly samples: readonly Int32Array[];
-  /** What errors in the outputs of linears cost together, by the full name of the weight (`collectOutputHessians`); by default, and for others, each costs the same. */
+  /** What errors in a linear's outputs cost together, by its weight's full name (`collectOutputHessians`). Others' rows are rounded one by one. */
   readonly outputs?: ReadonlyMap<string, Value>;
 }
 
@@ -67,11 +68,20 @@ export interface GptqResult extends Required<QuantizeInput> {
   readonly unrounded: Weights;
 }
 
+/** A Hessian in the forms that rounding takes: whole where integers are decided again. */
+interface Known {
+  readonly feedback: Feedback;
+  readonly whole?: Float32Array;
+}
+
 interface Stage {
   readonly modules: readonly string[];
   /** Whether the block can go on from this input alone. */
   readonly cut: boolean;
 }
+
+/** Outputs that are worked on at once. */
+const OUTPUT_BLOCK = 64;
 
 /** Linears that have one input, in the order in which values pass them. */
 const STAGES: readonly Stage[] = [
@@ -126,9 +136,8 @@ export async function gptq(
         });
         if (sites.length === 0) continue;
         const { hessian, drift } = await observe(layer, modules[0] as string, cut);
-        const feedback = await feedbackOf(programs, hessian, { damping, block });
-        const ofInputs = { feedback, ...(sweeps > 0 && { whole: wholeHessian(hessian, feedback) }) };
-        for (const { site, spec } of sites) rounded.set(site, await round(site, spec, ofInputs, drift));
+        const inputs = await known(hessian, { damping, block });
+        for (const { site, spec } of sites) rounded.set(site, await round(site, spec, inputs, drift));
       }
       await quantized.pass(layer);
       if (float) await float.pass(layer);
@@ -180,29 +189,21 @@ export async function gptq(
       const levels = quantize(weight.data as Float32Array, encoding, { site });
       return { levels, encoding, ranges };
     }
-    const ofOutputs = await knownOf(outputs?.get(site));
-    const levels = await roundWithFeedback(programs, weight, encoding, feedback, ofOutputs?.feedback);
+    const cost = outputs?.get(site);
+    const together = cost && (await known(cost, { damping: outputDamping, block: OUTPUT_BLOCK }));
+    const levels = await roundWithFeedback(programs, weight, encoding, feedback, together?.feedback);
     const first = { ...levels, encoding, ranges };
     const scales = !input.clipping?.has(site);
     const { whole: h } = inputs;
-    const found = h ? await descend(programs, weight, { h, g: ofOutputs?.whole }, first, { sweeps, scales }) : first;
+    const found = h ? await descend(programs, weight, { h, g: together?.whole }, first, { sweeps, scales }) : first;
     return fractions ? found : { levels: found.levels, encoding: found.encoding, ranges: found.ranges };
   }
 
-  async function knownOf(hessian: Value | undefined): Promise<Known | undefined> {
-    if (!hessian) return undefined;
-    const feedback = await feedbackOf(programs, hessian, { damping: outputDamping, block: OUTPUT_BLOCK });
+  async function known(hessian: Value, options: FeedbackOptions): Promise<Known> {
+    const feedback = await feedbackOf(programs, hessian, options);
     return { feedback, ...(sweeps > 0 && { whole: wholeHessian(hessian, feedback) }) };
   }
 }
-
-/** A Hessian in the forms that rounding takes: whole where integers are decided again. */
-interface Known {
-  readonly feedback: Feedback;
-  readonly whole?: Float32Array;
-}
-
-const OUTPUT_BLOCK = 64;
 
 /** A weight as integers: less memory, and the same reals whenever they are asked for. */
 interface Rounded extends Partial<RoundedLevels> {

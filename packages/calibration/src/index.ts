@@ -149,6 +149,7 @@ export {
   type Statistics,
   type StatisticsOptions,
 } from './statistics.ts';
+export { countsBeside, type StreamOfLinear, streamOf } from './token-counts.ts';
 export {
   applyTransform,
   type ChannelScale,

@@ -4,9 +4,9 @@
  *
  *     W' = argmin Σ |r̃ + W x̃ - (r + W' x)|² = W + (W D + R) H⁻¹,   D = Σ (x̃ - x) xᵀ,   R = Σ (r̃ - r) xᵀ
  *
- * with sums over tokens, each as much as it counts. Rounding W' instead of W is, for inputs, what GPTAQ does (arXiv 2504.02692). The stream is what later layers see, and what rounding did to it has to
- * do with the tokens, so that a linear which adds to it can take some of it back. Few inputs do not say W' exactly: a
- * part of the way is safer than all.
+ * with sums over tokens, each as much as it counts. Rounding W' instead of W is, for inputs, what GPTAQ does (arXiv 2504.02692). The stream is
+ * what later layers see, and what rounding did to it has to do with the tokens, so that a linear which adds to it can take some of it back. Few
+ * inputs do not say W' exactly: a part of the way is safer than all.
  */
 import { specsOf } from '@mobilequant/core';
 import type { ProgramCache, Value } from '@mobilequant/tracer';

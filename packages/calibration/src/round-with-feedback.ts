@@ -67,6 +67,7 @@ export async function roundWithFeedback(
   const levels = encoding.spec.bits > 8 ? new Uint16Array(w.length) : new Uint8Array(w.length);
   const fractions = new Int8Array(w.length);
   const errors = new Float32Array(size * rows); // [in, out], both in their order
+  const tiles = outputs ? outputs.panels.toReversed() : [{ from: 0, width: rows, data: new Float32Array() }];
 
   for (const columns of inputs.panels.toReversed()) {
     const { from, width } = columns;
@@ -75,12 +76,12 @@ export async function roundWithFeedback(
     const due = new Float64Array(width);
     const found = new Float32Array(outputs ? rows * width : 0); // f of these columns, [out, width]
 
-    for (const tile of outputs ? outputs.panels.toReversed() : [{ from: 0, width: rows }]) {
-      const ofRows = 'data' in tile ? await rowsOwed(tile, found, width) : undefined;
+    for (const tile of tiles) {
+      const rowsBehind = outputs && (await debts(tile, found, width));
       for (let place = tile.from + tile.width - 1; place >= tile.from; place--) {
         const r = outputs ? (outputs.order[place] as number) : place;
         for (let k = 0; k < width; k++) due[k] = owed ? (owed[k * rows + place] as number) : 0;
-        const also = ofRows?.of(place);
+        const also = rowsBehind?.to(place);
         for (let k = width - 1; k >= 0; k--) {
           const at = r * size + (inputs.order[from + k] as number);
           const group = Math.floor(at / groupLength);
@@ -97,20 +98,20 @@ export async function roundWithFeedback(
           if (outputs) found[place * width + k] = error + (due[k] as number);
           addTimes(due, error, before[k] as Float64Array);
         }
-        ofRows?.add(place);
+        rowsBehind?.add(place);
       }
     }
   }
   return { levels, fractions };
 
   /** Σ m_qr f_q, `[width]`, for the rows of a tile: of the rows behind it at once, of its own as they are found. */
-  async function rowsOwed(tile: Panel, found: Float32Array, width: number) {
+  async function debts(tile: Panel, found: Float32Array, width: number) {
     const owed = await owedBehind(programs, tile, found, [rows, width]);
-    const sums = Array.from({ length: tile.width }, (_, k) => {
-      return owed ? Float64Array.from(owed.subarray(k * width, (k + 1) * width)) : new Float64Array(width);
-    });
+    const sums = Array.from({ length: tile.width }, (_, k) =>
+      owed ? Float64Array.from(owed.subarray(k * width, (k + 1) * width)) : new Float64Array(width),
+    );
     return {
-      of: (place: number): Float64Array => sums[place - tile.from] as Float64Array,
+      to: (place: number): Float64Array => sums[place - tile.from] as Float64Array,
       add(place: number): void {
         const k = place - tile.from;
         const own = Float64Array.from(found.subarray(place * width, (place + 1) * width));
