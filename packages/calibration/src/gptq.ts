@@ -161,17 +161,19 @@ export async function gptq(
       inputs: noDrift(channels, channels),
       ...(stream?.before && { stream: noDrift(config.hidden, channels) }),
     };
-    const keep = cut && channels * tokens <= kept;
+    const keep = cut && channels * tokens <= kept ? site : undefined;
+    const sites = [site, ...(stream?.before ? [stream.before] : [])];
     for (const i of samples.keys()) {
       signal?.throwIfAborted();
-      const inputs = await at(i, site, { keep });
-      const counts = stream && countsBeside(await at(i, stream.behind), config.normEpsilon);
+      const own = await at(i, [...sites, ...(stream ? [stream.behind] : [])], keep);
+      const inputs = own(site);
+      const counts = stream && countsBeside(own(stream.behind), config.normEpsilon);
       await addInputs(programs, hessian, inputs, counts);
       if (!drift) continue;
-      const float = await floatAt(i, site, { keep });
-      await addDrift(programs, drift.inputs, { float, own: inputs, inputs, counts });
-      if (!drift.stream) continue;
-      const streams = { float: await floatAt(i, stream?.before), own: await at(i, stream?.before) };
+      const float = await floatAt(i, sites, keep);
+      await addDrift(programs, drift.inputs, { float: float(site), own: inputs, inputs, counts });
+      if (!stream?.before || !drift.stream) continue;
+      const streams = { float: float(stream.before), own: own(stream.before) };
       await addDrift(programs, drift.stream, { ...streams, inputs, counts });
     }
     return { hessian, ...(drift && { drift }) };

@@ -1,8 +1,8 @@
 /**
- * Samples on their way through the layers, and what any site of the layer at hand makes of them.
+ * Samples on their way through the layers, and what any sites of the layer at hand make of them.
  *
- * A program runs the block only as far as one site: its tap reports the value there, and gives back values that are known already, so that
- * the graph in front of them and behind the site falls away.
+ * A program runs the block only as far as the sites that are asked for: its tap reports the values there, and gives back values that are known
+ * already, so that the graph in front of them and behind the sites falls away.
  */
 import {
   block,
@@ -23,13 +23,18 @@ export interface HiddenStream {
   /**
    * Reads the layer's tensors as they are now.
    *
-   * @returns what a sample has at a site, `[tokens, channels]`, behind the site's quantizer, or without one at the layer's end; what is kept is
-   *   not computed again.
+   * @returns looks at some sites of a sample; the one that is to be kept is not computed again.
    */
-  sites(layer: number): Promise<(sample: number, site?: string, options?: { keep?: boolean }) => Promise<Value>>;
+  sites(layer: number): Promise<(sample: number, sites: readonly string[], keep?: string) => Promise<SiteValues>>;
   /** Takes all samples through the layer, and forgets what was kept. */
   pass(layer: number): Promise<void>;
 }
+
+/** What a sample has at a site that was asked for, `[tokens, channels]`, behind the site's quantizer. */
+export type SiteValues = (site: string) => Value;
+
+/** What the layer puts out, as a site. */
+export const LAYER_END = 'end';
 
 const KNOWN = 'known:';
 
@@ -47,8 +52,13 @@ export async function hiddenStream(
   const hidden: Value[] = await Promise.all(samples.map((sample) => embed(config, weights, sample)));
   let kept: Record<string, Value>[] = samples.map(() => ({}));
 
-  /** The layer as far as a site, or to its end. */
-  const run = async (layer: number, tensors: Values, sample: number, wanted?: string): Promise<Value> => {
+  /** The layer as far as some sites. */
+  const run = async (
+    layer: number,
+    tensors: Values,
+    sample: number,
+    wanted: readonly string[],
+  ): Promise<SiteValues> => {
     const x = hidden[sample] as Value;
     const tokens = x.shape[0] as number;
     const known = Object.entries(kept[sample] as Values).map(([site, value]) => [KNOWN + site, value]);
@@ -64,35 +74,36 @@ export async function hiddenStream(
       () => specsOf({ ...given, x }),
       (inputs) => {
         const quantized = reading.tap(layer, inputs);
-        let found: tf.Tensor | undefined;
+        const found: Record<string, tf.Tensor> = {};
         const tap: Tap = {
           weight: quantized.weight,
           activation(site, y, hint) {
             const value = inputs[KNOWN + site] ?? quantized.activation(site, y, hint);
-            if (site === wanted) found = value;
+            if (wanted.includes(site)) found[site] = value;
             return value;
           },
         };
         const named = inputs as BlockInputs;
         const end = block(named.x, named, named, config, { tap, queryChunk: 128 }).x;
-        return { y: found ?? end };
+        return wanted.includes(LAYER_END) ? { ...found, [LAYER_END]: end } : found;
       },
     );
-    return (await program.run({ ...given, x })).y;
+    const found: Values = await program.run({ ...given, x });
+    return (site) => found[site] as Value;
   };
 
   return {
     async sites(layer) {
       const tensors = await readLayer(weights, layer);
-      return async (sample, site, { keep = false } = {}) => {
-        const value = await run(layer, tensors, sample, site);
-        if (keep && site) (kept[sample] as Record<string, Value>)[site] = value;
-        return value;
+      return async (sample, sites, keep) => {
+        const found = await run(layer, tensors, sample, sites);
+        if (keep) (kept[sample] as Record<string, Value>)[keep] = found(keep);
+        return found;
       };
     },
     async pass(layer) {
       const tensors = await readLayer(weights, layer);
-      for (const sample of samples.keys()) hidden[sample] = await run(layer, tensors, sample);
+      for (const sample of samples.keys()) hidden[sample] = (await run(layer, tensors, sample, [LAYER_END]))(LAYER_END);
       kept = samples.map(() => ({}));
     },
   };

@@ -13,7 +13,7 @@ export { foldNorms, TransformError } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';
 export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf, wholeHessian } from './hessian.ts';
-export { type HiddenStream, hiddenStream } from './hidden-stream.ts';
+export { type HiddenStream, hiddenStream, LAYER_END, type SiteValues } from './hidden-stream.ts';
 export { binEdge, type Histogram, histogramOf, mergeHistograms, weightedHistogramOf } from './histogram.ts';
 export {
   type FusedLayer,

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { tinyConfig } from '../test/tiny-layer.ts';
+import { LAYER_END } from './hidden-stream.ts';
 import { countsBeside, streamOf } from './token-counts.ts';
 
 test('a token counts as RMSNorm scales it', () => {
@@ -15,10 +16,16 @@ test('what adds to the stream, and where the sum is seen', () => {
     before: 'input_layernorm.input',
     behind: 'post_attention_layernorm.input',
   });
-  expect(streamOf('mlp.w2', config)).toEqual({ before: 'post_attention_layernorm.input' });
+  expect(streamOf('mlp.w2', config)).toEqual({
+    before: 'post_attention_layernorm.input',
+    behind: LAYER_END,
+  });
   expect(streamOf('mlp.w1', config)).toBeUndefined();
   const parallel = { ...config, residual: 'parallel' } as const;
-  expect(streamOf('self_attn.o_proj', parallel)).toEqual({ before: 'input_layernorm.input' });
-  expect(streamOf('mlp.w2', parallel)).toEqual({});
+  expect(streamOf('self_attn.o_proj', parallel)).toEqual({
+    before: 'input_layernorm.input',
+    behind: LAYER_END,
+  });
+  expect(streamOf('mlp.w2', parallel)).toEqual({ behind: LAYER_END });
   expect(streamOf('self_attn.o_proj', { ...config, outputNorms: true })).toBeUndefined();
 });

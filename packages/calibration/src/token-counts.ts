@@ -5,13 +5,14 @@
  */
 import type { DecoderConfig } from '@mobilequant/core';
 import type { Value } from '@mobilequant/tracer';
+import { LAYER_END } from './hidden-stream.ts';
 
 /** The stream that a linear adds to, by site. */
 export interface StreamOfLinear {
   /** What its output is added to, where it alone can make up for errors there. */
   readonly before?: string;
-  /** Where the sum is seen; absent: at the layer's end. */
-  readonly behind?: string;
+  /** Where the sum is seen. */
+  readonly behind: string;
 }
 
 /**
@@ -20,9 +21,10 @@ export interface StreamOfLinear {
  */
 export function streamOf(module: string, { residual, outputNorms }: DecoderConfig): StreamOfLinear | undefined {
   if (outputNorms) return undefined;
-  const middle = residual === 'sequential' ? 'post_attention_layernorm.input' : undefined;
-  if (module === 'self_attn.o_proj') return { before: 'input_layernorm.input', ...(middle && { behind: middle }) };
-  if (module === 'mlp.w2') return { ...(middle && { before: middle }) };
+  const between = 'post_attention_layernorm.input';
+  const parallel = residual === 'parallel';
+  if (module === 'self_attn.o_proj') return { before: 'input_layernorm.input', behind: parallel ? LAYER_END : between };
+  if (module === 'mlp.w2') return { ...(!parallel && { before: between }), behind: LAYER_END };
   return undefined;
 }
 
