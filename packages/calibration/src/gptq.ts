@@ -162,15 +162,16 @@ export async function gptq(
       ...(stream?.before && { stream: noDrift(config.hidden, channels) }),
     };
     const keep = cut && channels * tokens <= kept ? site : undefined;
+    const last = module === 'mlp.w2'; // what is behind it depends on no rounding, in the float model
     const sites = [site, ...(stream?.before ? [stream.before] : [])];
     for (const i of samples.keys()) {
       signal?.throwIfAborted();
-      const own = await at(i, [...sites, ...(stream ? [stream.behind] : [])], keep);
+      const own = await at(i, [...sites, ...(stream ? [stream.behind] : [])], { keep });
       const inputs = own(site);
       const counts = stream && countsBeside(own(stream.behind), config.normEpsilon);
       await addInputs(programs, hessian, inputs, counts);
       if (!drift) continue;
-      const float = await floatAt(i, sites, keep);
+      const float = await floatAt(i, sites, { keep, goesOn: last });
       await addDrift(programs, drift.inputs, { float: float(site), own: inputs, inputs, counts });
       if (!stream?.before || !drift.stream) continue;
       const streams = { float: float(stream.before), own: own(stream.before) };

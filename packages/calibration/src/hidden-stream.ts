@@ -23,11 +23,19 @@ export interface HiddenStream {
   /**
    * Reads the layer's tensors as they are now.
    *
-   * @returns looks at some sites of a sample; the one that is to be kept is not computed again.
+   * @returns looks at some sites of a sample. The one that is to be kept is not computed again; a sample that goes on is through the layer, and
+   *   nothing more is to be asked of it there.
    */
-  sites(layer: number): Promise<(sample: number, sites: readonly string[], keep?: string) => Promise<SiteValues>>;
-  /** Takes all samples through the layer, and forgets what was kept. */
+  sites(
+    layer: number,
+  ): Promise<(sample: number, sites: readonly string[], options?: SitesOptions) => Promise<SiteValues>>;
+  /** Takes all samples through the layer that are not yet, and forgets what was kept. */
   pass(layer: number): Promise<void>;
+}
+
+export interface SitesOptions {
+  readonly keep?: string | undefined;
+  readonly goesOn?: boolean;
 }
 
 /** What a sample has at a site that was asked for, `[tokens, channels]`, behind the site's quantizer. */
@@ -51,6 +59,7 @@ export async function hiddenStream(
   const context = contextCache(config);
   const hidden: Value[] = await Promise.all(samples.map((sample) => embed(config, weights, sample)));
   let kept: Record<string, Value>[] = samples.map(() => ({}));
+  const ahead = new Set<number>();
 
   /** The layer as far as some sites. */
   const run = async (
@@ -95,15 +104,21 @@ export async function hiddenStream(
   return {
     async sites(layer) {
       const tensors = await readLayer(weights, layer);
-      return async (sample, sites, keep) => {
-        const found = await run(layer, tensors, sample, sites);
-        if (keep) (kept[sample] as Record<string, Value>)[keep] = found(keep);
+      return async (sample, sites, { keep, goesOn = false } = {}) => {
+        const found = await run(layer, tensors, sample, goesOn ? [...sites, LAYER_END] : sites);
+        if (goesOn) {
+          hidden[sample] = found(LAYER_END);
+          ahead.add(sample);
+          kept[sample] = {};
+        } else if (keep) (kept[sample] as Record<string, Value>)[keep] = found(keep);
         return found;
       };
     },
     async pass(layer) {
       const tensors = await readLayer(weights, layer);
-      for (const sample of samples.keys()) hidden[sample] = (await run(layer, tensors, sample, [LAYER_END]))(LAYER_END);
+      for (const sample of samples.keys())
+        if (!ahead.has(sample)) hidden[sample] = (await run(layer, tensors, sample, [LAYER_END]))(LAYER_END);
+      ahead.clear();
       kept = samples.map(() => ({}));
     },
   };
