@@ -57,8 +57,9 @@ export async function hiddenStream(
   samples: readonly Int32Array[],
 ): Promise<HiddenStream> {
   const context = contextCache(config);
-  const hidden: Value[] = await Promise.all(samples.map((sample) => embed(config, weights, sample)));
-  let kept: Record<string, Value>[] = samples.map(() => ({}));
+  const hidden = statesOf(samples);
+  for (const [i, sample] of samples.entries()) hidden.set(i, await embed(config, weights, sample));
+  const kept = new Map<string, States>();
   const ahead = new Set<number>();
 
   /** The layer as far as some sites. */
@@ -68,9 +69,12 @@ export async function hiddenStream(
     sample: number,
     wanted: readonly string[],
   ): Promise<SiteValues> => {
-    const x = hidden[sample] as Value;
+    const x = hidden.get(sample) as Value;
     const tokens = x.shape[0] as number;
-    const known = Object.entries(kept[sample] as Values).map(([site, value]) => [KNOWN + site, value]);
+    const known = [...kept].flatMap(([site, states]) => {
+      const value = states.get(sample);
+      return value ? [[KNOWN + site, value] as const] : [];
+    });
     const given: Values = {
       ...context(tokens, layer),
       ...tensors,
@@ -107,19 +111,50 @@ export async function hiddenStream(
       return async (sample, sites, { keep, goesOn = false } = {}) => {
         const found = await run(layer, tensors, sample, goesOn ? [...sites, LAYER_END] : sites);
         if (goesOn) {
-          hidden[sample] = found(LAYER_END);
+          hidden.set(sample, found(LAYER_END));
           ahead.add(sample);
-          kept[sample] = {};
-        } else if (keep) (kept[sample] as Record<string, Value>)[keep] = found(keep);
+        } else if (keep) {
+          const states = kept.get(keep) ?? statesOf(samples);
+          states.set(sample, found(keep));
+          kept.set(keep, states);
+        }
         return found;
       };
     },
     async pass(layer) {
       const tensors = await readLayer(weights, layer);
       for (const sample of samples.keys())
-        if (!ahead.has(sample)) hidden[sample] = (await run(layer, tensors, sample, [LAYER_END]))(LAYER_END);
+        if (!ahead.has(sample)) hidden.set(sample, (await run(layer, tensors, sample, [LAYER_END]))(LAYER_END));
       ahead.clear();
-      kept = samples.map(() => ({}));
+      kept.clear();
+    },
+  };
+}
+
+/** Values of samples, in one piece of memory: thousands of pieces that come and go leave holes that nothing else fits into. */
+interface States {
+  get(sample: number): Value | undefined;
+  /** Copies a value, `[tokens, channels]`, of as many channels as the first. */
+  set(sample: number, value: Value): void;
+}
+
+function statesOf(samples: readonly Int32Array[]): States {
+  const starts = [0];
+  for (const { length } of samples) starts.push((starts.at(-1) as number) + length);
+  const known = new Set<number>();
+  let [all, channels] = [new Float32Array(), 0];
+  const part = (sample: number): Float32Array =>
+    all.subarray((starts[sample] as number) * channels, (starts[sample + 1] as number) * channels);
+  return {
+    get: (sample) =>
+      known.has(sample) ? { data: part(sample), shape: [samples[sample]?.length as number, channels] } : undefined,
+    set(sample, { data, shape }) {
+      if (all.length === 0) {
+        channels = shape[1] as number;
+        all = new Float32Array((starts.at(-1) as number) * channels);
+      }
+      part(sample).set(data as Float32Array);
+      known.add(sample);
     },
   };
 }
