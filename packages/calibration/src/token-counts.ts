@@ -1,7 +1,7 @@
 /**
  * How much tokens count at a linear that adds to the residual stream. What is behind it sees the stream through norms, so that an error is as large
- * as it is beside the stream. Some tokens have a stream tens of times as large as all others, for a few layers or for most: with errors
- * as they are, these few would decide the integers of all of the linears that write them.
+ * as it is beside the stream. Some tokens have a stream many times as large as others, for a few layers or for most: with errors as they are,
+ * these few would have the most to say in every linear that adds to it there.
  */
 import type { DecoderConfig } from '@mobilequant/core';
 import type { Value } from '@mobilequant/tracer';
