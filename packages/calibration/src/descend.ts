@@ -120,7 +120,7 @@ export async function descend(
     return { ranges: fitting, encoding: encodingFromRanges(fitting, spec).encoding };
   }
 
-  /** Every row of one matrix `[in, out]` with every row of another, `[out, out]`. */
+  /** Every column of one matrix `[in, out]` times every column of another, `[out, out]`. */
   async function dots(a: Float32Array, b: Float32Array): Promise<Float32Array> {
     const shape = [size, rows];
     const program = await programs.program(

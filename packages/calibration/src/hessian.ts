@@ -62,7 +62,7 @@ export async function addInputs(programs: ProgramCache, hessian: Value, x: Value
   }
 }
 
-/** xᵀx in bands of rows, each from its own first column on; a band's name is its first row. */
+/** Σ c xᵀx in bands of rows, each from its own first column on; a band's name is its first row. */
 function upperTriangle({
   x,
   counts,
