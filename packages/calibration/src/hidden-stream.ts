@@ -18,6 +18,7 @@ import {
 } from '@mobilequant/core';
 import type { ProgramCache, Value, Values } from '@mobilequant/tracer';
 import type * as tf from '@tensorflow/tfjs';
+import { type Slab, slab } from './slab.ts';
 
 export interface HiddenStream {
   /**
@@ -57,9 +58,12 @@ export async function hiddenStream(
   samples: readonly Int32Array[],
 ): Promise<HiddenStream> {
   const context = contextCache(config);
-  const hidden = statesOf(samples);
-  for (const [i, sample] of samples.entries()) hidden.set(i, await embed(config, weights, sample));
-  const kept = new Map<string, States>();
+  const states = slab(samples, config.hidden);
+  const hidden: Value[] = [];
+  for (const [i, sample] of samples.entries())
+    hidden.push(states.put(i, (await embed(config, weights, sample)).data as Float32Array));
+  const slabs = new Map<string, Slab>();
+  let kept: Record<string, Value>[] = samples.map(() => ({}));
   const ahead = new Set<number>();
 
   /** The layer as far as some sites. */
@@ -69,12 +73,9 @@ export async function hiddenStream(
     sample: number,
     wanted: readonly string[],
   ): Promise<SiteValues> => {
-    const x = hidden.get(sample) as Value;
+    const x = hidden[sample] as Value;
     const tokens = x.shape[0] as number;
-    const known = [...kept].flatMap(([site, states]) => {
-      const value = states.get(sample);
-      return value ? [[KNOWN + site, value] as const] : [];
-    });
+    const known = Object.entries(kept[sample] as Values).map(([site, value]) => [KNOWN + site, value]);
     const given: Values = {
       ...context(tokens, layer),
       ...tensors,
@@ -105,18 +106,23 @@ export async function hiddenStream(
     return (site) => found[site] as Value;
   };
 
+  const goOn = (sample: number, found: SiteValues): void => {
+    hidden[sample] = states.put(sample, found(LAYER_END).data as Float32Array);
+  };
+
   return {
     async sites(layer) {
       const tensors = await readLayer(weights, layer);
       return async (sample, sites, { keep, goesOn = false } = {}) => {
         const found = await run(layer, tensors, sample, goesOn ? [...sites, LAYER_END] : sites);
         if (goesOn) {
-          hidden.set(sample, found(LAYER_END));
+          goOn(sample, found);
           ahead.add(sample);
         } else if (keep) {
-          const states = kept.get(keep) ?? statesOf(samples);
-          states.set(sample, found(keep));
-          kept.set(keep, states);
+          const { data, shape } = found(keep);
+          const own = slabs.get(keep) ?? slab(samples, shape[1] as number);
+          slabs.set(keep, own);
+          (kept[sample] as Record<string, Value>)[keep] = own.put(sample, data as Float32Array);
         }
         return found;
       };
@@ -124,37 +130,9 @@ export async function hiddenStream(
     async pass(layer) {
       const tensors = await readLayer(weights, layer);
       for (const sample of samples.keys())
-        if (!ahead.has(sample)) hidden.set(sample, (await run(layer, tensors, sample, [LAYER_END]))(LAYER_END));
+        if (!ahead.has(sample)) goOn(sample, await run(layer, tensors, sample, [LAYER_END]));
       ahead.clear();
-      kept.clear();
-    },
-  };
-}
-
-/** Values of samples, in one piece of memory: thousands of pieces that come and go leave holes that nothing else fits into. */
-interface States {
-  get(sample: number): Value | undefined;
-  /** Copies a value, `[tokens, channels]`, of as many channels as the first. */
-  set(sample: number, value: Value): void;
-}
-
-function statesOf(samples: readonly Int32Array[]): States {
-  const starts = [0];
-  for (const { length } of samples) starts.push((starts.at(-1) as number) + length);
-  const known = new Set<number>();
-  let [all, channels] = [new Float32Array(), 0];
-  const part = (sample: number): Float32Array =>
-    all.subarray((starts[sample] as number) * channels, (starts[sample + 1] as number) * channels);
-  return {
-    get: (sample) =>
-      known.has(sample) ? { data: part(sample), shape: [samples[sample]?.length as number, channels] } : undefined,
-    set(sample, { data, shape }) {
-      if (all.length === 0) {
-        channels = shape[1] as number;
-        all = new Float32Array((starts.at(-1) as number) * channels);
-      }
-      part(sample).set(data as Float32Array);
-      known.add(sample);
+      kept = samples.map(() => ({}));
     },
   };
 }
