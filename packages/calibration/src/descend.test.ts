@@ -39,6 +39,8 @@ async function rounded(rows: number, columns: number, spec: QuantizerSpec, seed:
   };
 }
 
+const CHANNEL: QuantizerSpec = { bits: 4, symmetric: true, granularity: { kind: 'channel' } };
+
 /** Rows that do not know of each other, and rows that do. */
 const KINDS = ['alone', 'costs'] as const;
 
@@ -86,17 +88,16 @@ describe.each(specs)('%s', (_, spec) => {
 });
 
 test('scales of rows are the best for their levels: a little more or less costs more', async () => {
-  const spec: QuantizerSpec = { bits: 4, symmetric: true, granularity: { kind: 'channel' } };
   const {
     start,
     w,
     alone: { whole, error },
-  } = await rounded(10, 60, spec, 5);
+  } = await rounded(10, 60, CHANNEL, 5);
   const fixed = await descend(programs, matrix(w), whole, start, { sweeps: 3, scales: false });
   const found = await descend(programs, matrix(w), whole, start, { sweeps: 3, scales: true });
   const least = error(found.levels, found.encoding);
   expect(least).toBeLessThan(error(fixed.levels, fixed.encoding));
-  expect(encodingFromRanges(found.ranges, spec).encoding).toEqual(found.encoding);
+  expect(encodingFromRanges(found.ranges, CHANNEL).encoding).toEqual(found.encoding);
   for (const factor of [0.999, 1.001]) {
     const scale = found.encoding.scale.map((s, r) => (r === 4 ? s * factor : s));
     expect(error(found.levels, { ...found.encoding, scale })).toBeGreaterThan(least);
@@ -104,12 +105,11 @@ test('scales of rows are the best for their levels: a little more or less costs 
 });
 
 test('scales of rows that know of each other: none is worse for being fitted', async () => {
-  const spec: QuantizerSpec = { bits: 4, symmetric: true, granularity: { kind: 'channel' } };
   const {
     start,
     w,
     costs: { whole, error },
-  } = await rounded(10, 60, spec, 5);
+  } = await rounded(10, 60, CHANNEL, 5);
   const [fixed, found] = [
     await descend(programs, matrix(w), whole, start, { sweeps: 1, scales: false }),
     await descend(programs, matrix(w), whole, start, { sweeps: 1, scales: true }),
@@ -124,11 +124,10 @@ test('scales of rows that know of each other: none is worse for being fitted', a
 });
 
 test('a weight on the grid stays as it is', async () => {
-  const spec: QuantizerSpec = { bits: 4, symmetric: true, granularity: { kind: 'channel' } };
   const {
     start,
     costs: { whole },
-  } = await rounded(6, 30, spec, 9);
+  } = await rounded(6, 30, CHANNEL, 9);
   const own: Value = { data: dequantize(start.levels, start.encoding), shape: [6, 30] };
   const found = await descend(programs, own, whole, start, { sweeps: 5, scales: true });
   expect(found.levels).toEqual(start.levels);

@@ -172,6 +172,13 @@ describe('gptq', () => {
     expect(fakeQuantize(rounded, encodings.get(name) as Encoding)).toEqual(rounded);
   });
 
+  test('gradients that are no numbers are an error', async () => {
+    const given = await input(config, weights);
+    const site = 'model.layers.0.self_attn.q_proj.weight';
+    const outputs = new Map([[site, { data: new Float32Array(16 * 16).fill(Infinity), shape: [16, 16] }]]);
+    await expect(gptq(runtime, { ...given, outputs })).rejects.toThrow(`finite gradients in the outputs of ${site}`);
+  });
+
   test('comes closer to the float model when integers are decided again', async () => {
     const given = await input(config, weights);
     const [once, again] = [await gptq(runtime, given), await gptq(runtime, given, { sweeps: 6 })];

@@ -193,7 +193,9 @@ export async function gptq(
       return { levels, encoding, ranges };
     }
     const cost = outputs?.get(site);
-    const together = cost && (await known(cost, { damping: outputDamping, block: OUTPUT_BLOCK }));
+    const together =
+      cost &&
+      (await known(cost, { damping: outputDamping, block: OUTPUT_BLOCK, of: `gradients in the outputs of ${site}` }));
     const levels = await roundWithFeedback(programs, weight, encoding, feedback, together?.feedback);
     const first = { ...levels, encoding, ranges };
     const scales = !input.clipping?.has(site);

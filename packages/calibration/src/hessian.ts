@@ -34,6 +34,8 @@ export interface FeedbackOptions {
   readonly damping: number;
   /** Columns that are worked on at once. */
   readonly block: number;
+  /** Whose Hessian it is, for the error. Default: inputs of a linear. */
+  readonly of?: string;
 }
 
 /** A Hessian of nothing yet, `[in, in]`. */
@@ -101,7 +103,7 @@ export function wholeHessian(hessian: Value, { diagonal }: Pick<Feedback, 'diago
 export async function feedbackOf(
   programs: ProgramCache,
   hessian: Value,
-  { damping: least, block }: FeedbackOptions,
+  { damping: least, block, of = 'inputs of a linear' }: FeedbackOptions,
 ): Promise<Feedback> {
   const size = hessian.shape[0] as number;
   const matrix = (hessian.data as Float32Array).slice();
@@ -110,7 +112,7 @@ export async function feedbackOf(
   if (lost >= 0)
     throw new NonFiniteError({
       where: 'gptq',
-      expected: 'finite inputs of a linear',
+      expected: `finite ${of}`,
       received: `a sum of squares that is ${seen[lost]} in channel ${lost}`,
       advice: 'Look for an overflow before it.',
     });
