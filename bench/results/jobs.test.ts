@@ -29,14 +29,23 @@ test('rows that ask for the same share one quantization and its measurements', (
   ]);
   const [simulated, integer] = ['simulated one,simulated two', 'integer one,integer two'];
   expect(forms).toEqual([
-    ['w8a8-strict', 4, simulated], // asked for in two groups
-    ['w4a8-strict', 4, simulated],
+    ['w8a8-strict', 5, simulated], // asked for in two groups
+    ['w4a8-strict', 5, simulated],
     ['w8a8', expect.any(Number), simulated],
     ['w4a8', expect.any(Number), simulated],
     ['w8a8', 0, `${simulated},${integer}`], // `best` and the sum of all its steps
     ['w4a8', 0, `${simulated},${integer}`],
   ]);
   expect(jobs?.floats).toHaveLength(2);
+});
+
+test('a row with as many samples as all others does not say so', () => {
+  const optionsOf = (samples: number) =>
+    jobsOf({ models: [{ ...entry, calibration: { ...entry.calibration, samples } }] }, { only: ['fast'] })
+      .flatMap(({ quantizations }) => quantizations)
+      .map(({ asked }) => asked.options);
+  expect(optionsOf(32)).toEqual([{ samples: 16 }, { samples: 16 }]);
+  expect(optionsOf(16)).toEqual([{}, {}]);
 });
 
 test('windows can be limited, never widened', () => {

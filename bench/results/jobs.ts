@@ -112,8 +112,10 @@ export const formsOf = ({ integer = [] }: ModelEntry, { name }: Row): readonly [
   integer.includes(name) ? ['integer', 'simulated'] : ['simulated'];
 
 export function askedOf({ name, calibration }: ModelEntry, row: Row, width: Width): Asked {
-  const way = wayOf(row, width);
-  return { model: name, ...way, meaning: hashOf(meaningOf(way)), calibration };
+  const { options, ...way } = wayOf(row, width);
+  const { samples, ...others } = options;
+  const own = samples === calibration.samples ? others : options; // what all rows have is not said again
+  return { model: name, ...way, options: own, meaning: hashOf(meaningOf(way)), calibration };
 }
 
 /** A model's texts with as many windows as are wanted: for a row and the form that counts of it, or for those that are to be known well. */

@@ -5,7 +5,7 @@ import type { Config, ModelEntry, TextEntry } from './config.ts';
 import { askedOf, formsOf, rowsOf, type Selection, textsOf } from './jobs.ts';
 import { type NewestRecords, newestRecords } from './newest-records.ts';
 import type { MeasurementRecord, QuantizationRecord, ResultRecord } from './record.ts';
-import { ROW_GROUPS, type Row, WIDTHS, type Width } from './rows.ts';
+import { ROW_GROUPS, type Row, SAMPLES_OF_FAST, WIDTHS, type Width } from './rows.ts';
 import { taskRecordsOf, tasksSection } from './tasks-markdown.ts';
 
 /** Another implementation's numbers, with the conditions that they were measured under. */
@@ -98,6 +98,10 @@ function conditions(
   const many = calibration.options?.['learn-samples'] ?? 'as many, in tuning one for each step';
   const learned = `; learned from ${from} (${many})`;
   const more = options.length > 0 ? ` (${options.join(', ')})` : '';
+  const but =
+    calibration.samples === SAMPLES_OF_FAST
+      ? ''
+      : ` but those of \`fast\`, which have ${SAMPLES_OF_FAST} as it does by itself`;
   const floats = texts.flatMap((text) => {
     const result = records.measurement({ model: name, text, form: 'float' })?.result;
     if (!result) return [];
@@ -113,7 +117,7 @@ function conditions(
   const commits = once(all.map((record) => record.made.commit));
   return [
     ...(remarks ? [remarks] : []),
-    `Calibrated on ${calibration.samples} × ${calibration.tokens} tokens of \`${sourceName(calibration.data)}\`${learned}${more}, the same for every row but the presets \`fast\`, which have 16 as they do by themselves.`,
+    `Calibrated on ${calibration.samples} × ${calibration.tokens} tokens of \`${sourceName(calibration.data)}\`${learned}${more}, the same for every row${but}.`,
     floats.join('\n'),
     `Made at ${commits} on ${made.machine}, Node ${made.node}, ONNX Runtime ${made.onnxruntime}, threads: ${threads}. The machine's load when a measurement began: ${span}.`,
   ]
@@ -232,7 +236,7 @@ const logOf = ({ losses, tokens }: MeasurementRecord['result'], windows: number)
 
 /** What each step of a preset took. */
 function stepsTable(entry: ModelEntry, records: NewestRecords): string[] {
-  const presets = rowsOf(entry).filter(({ options }) => Object.keys(options ?? {}).every((name) => name === 'samples'));
+  const presets = rowsOf(entry).filter(({ options }) => !options);
   const made = presets.flatMap((row) =>
     WIDTHS.flatMap((width) => {
       const result = records.quantization(askedOf(entry, row, width))?.result;

@@ -54,7 +54,7 @@ test('an addition alone changes one step, for ranges beside the prefix that they
   }
 });
 
-test('additions upon each other change one step each', () => {
+test('additions upon each other change one step each, and tuning how much is looked at', () => {
   const order = [
     'none',
     'prefix',
@@ -77,7 +77,7 @@ test('additions upon each other change one step each', () => {
       'transform',
       'rounding',
       'ranges',
-      'tuning',
+      'tuning,samples',
       'learned-rounding',
     ];
     expect(changed).toEqual(wanted);

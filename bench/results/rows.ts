@@ -37,8 +37,8 @@ const NOTHING = { prefix: 'none', transform: 'none', ranges: 'minmax', rounding:
 const without = (...steps: readonly (keyof typeof NOTHING)[]): QuantizeOptions =>
   Object.fromEntries(Object.entries(NOTHING).filter(([step]) => !steps.includes(step as keyof typeof NOTHING)));
 
-/** The preset `fast` as it is by itself; the rows of single steps have the samples of all others. */
-const FEWER = { samples: 16 };
+/** Of calibration: as many as `fast` takes by itself, where other methods take more. */
+export const SAMPLES_OF_FAST = 16;
 
 const alone = { method: 'fast', recipes: STRICT };
 const sum = { method: 'fast', recipes: DEVICE };
@@ -68,7 +68,7 @@ export const ROW_GROUPS: readonly RowGroup[] = [
         title: 'tuning',
         recipes: STRICT,
         method: 'best',
-        options: { ...NOTHING, 'learned-rounding': 0 },
+        options: { ...NOTHING, 'learned-rounding': 0, samples: SAMPLES_OF_FAST },
       },
       { name: 'sites', title: '16-bit sites', recipes: DEVICE, method: 'fast', options: NOTHING },
     ],
@@ -110,7 +110,7 @@ export const ROW_GROUPS: readonly RowGroup[] = [
       {
         ...sum,
         name: 'sum-tuning',
-        title: '+ tuning',
+        title: '+ tuning, by more samples',
         method: 'best',
         options: { transform: 'rotation+scales', rounding: 'gptq', ranges: 'loss', 'learned-rounding': 0 },
       },
@@ -138,21 +138,21 @@ export const ROW_GROUPS: readonly RowGroup[] = [
   {
     title: 'Presets with the paper’s sites',
     rows: [
-      { name: 'strict-fast', title: 'fast', recipes: STRICT, method: 'fast', options: FEWER },
+      { name: 'strict-fast', title: 'fast', recipes: STRICT, method: 'fast' },
       { name: 'strict-best', title: 'best', recipes: STRICT, method: 'best' },
     ],
   },
   {
     title: 'Presets',
     rows: [
-      { name: 'fast', title: 'fast', recipes: DEVICE, method: 'fast', options: FEWER },
+      { name: 'fast', title: 'fast', recipes: DEVICE, method: 'fast' },
       { name: 'best', title: 'best', recipes: DEVICE, method: 'best' },
       {
         name: 'budget',
         title: 'fast, a tenth of the products with 16-bit activations (costs more on a device)',
         recipes: DEVICE,
         method: 'fast',
-        options: { ...FEWER, budget: 0.1 },
+        options: { budget: 0.1 },
       },
     ],
   },
@@ -178,8 +178,8 @@ export function wayOf({ recipes, method, options = {} }: Row, width: Width): Way
   const recipe = recipes[width];
   const plan = planOf({ recipe, method });
   const own: Readonly<Record<string, unknown>> = plan ? { ...plan, 'learned-rounding': plan.learnedRounding } : {};
-  const said = Object.entries(options).filter(([name, value]) => own[name] !== value);
-  return { recipe, method, options: Object.fromEntries(said) };
+  const steps = Object.fromEntries(Object.entries(options).filter(([name, value]) => own[name] !== value));
+  return { recipe, method, options: method === 'fast' ? { samples: SAMPLES_OF_FAST, ...steps } : steps };
 }
 
 /** What a way's names stand for now: the recipe, and where the method is a preset the steps of its plan (not those that it leaves out). */
