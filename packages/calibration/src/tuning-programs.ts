@@ -21,7 +21,7 @@ import {
   specsOf,
   type Tap,
 } from '@mobilequant/core';
-import { type Encoding, splitSite } from '@mobilequant/quantizer';
+import { dequantize, type Encoding, quantize, splitSite } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import type { Tree } from './adamw.ts';
@@ -65,12 +65,13 @@ const GRADIENT = 'd:';
 const FLOAT = 'float:';
 const QUERY_CHUNK = 128;
 const HEAD_ROWS = 128;
+const HEAD_WEIGHT = 'lm_head.weight';
 
 /** Where the head's tensors have their sites. */
 const HEAD_NAMES = {
   'norm.weight': 'model.norm.weight',
   'norm.bias': 'model.norm.bias',
-  'head.weight': 'lm_head.weight',
+  'head.weight': HEAD_WEIGHT,
   'head.bias': 'lm_head.bias',
 } as const;
 
@@ -88,6 +89,7 @@ export function tuningPrograms(
 ): TuningPrograms {
   const programs = programCache(executor);
   const context = contextCache(config);
+  const headOnGrid = roundedOnce();
 
   return {
     async layer({ weights, encodings }, layer, moves = {}) {
@@ -101,7 +103,7 @@ export function tuningPrograms(
         x,
       });
       const run = (inputs: Tensors): tf.Tensor => {
-        const tap = tuningTap((site) => encodings.get(siteName(layer, site)), specsOf(own), inputs, { onGrids: true });
+        const tap = tuningTap((site) => encodings.get(siteName(layer, site)), specsOf(own), inputs);
         const { cos, sin, mask, x } = inputs as Record<'cos' | 'sin' | 'mask' | 'x', tf.Tensor>;
         const tensors = withoutLinearBiases(inputs, specsOf(own));
         return block(x, tensors, { cos, sin, mask }, config, { tap, queryChunk: QUERY_CHUNK }).x;
@@ -131,7 +133,7 @@ export function tuningPrograms(
       const own = Object.fromEntries(
         Object.entries(await readHead(weights)).map(([name, value]) => [
           HEAD_NAMES[name as keyof typeof HEAD_NAMES],
-          value,
+          name === 'head.weight' ? headOnGrid(value, encodings.get(HEAD_WEIGHT)) : value,
         ]),
       );
       const aim = Object.fromEntries(
@@ -151,7 +153,7 @@ export function tuningPrograms(
             return tensor ? [[name, tensor]] : [];
           }),
         );
-        const tap = tuningTap((site) => encodings.get(site), specsOf(own), inputs, { onGrids: false });
+        const tap = tuningTap((site) => encodings.get(site), specsOf(own), inputs);
         const { x, target } = inputs as Record<'x' | 'target', tf.Tensor>;
         return tf.sum(divergence(logits(target, theirs, float.config), logits(x, ours, config, tap)));
       };
@@ -201,6 +203,19 @@ export function tuningPrograms(
     },
 
     release: () => programs.release(),
+  };
+}
+
+/** Rounds a weight where that has not been done for its grid: that of a head which is not tuned is the same in all states of a model. */
+function roundedOnce(): (weight: Value, grid: Encoding | undefined) => Value {
+  let last: { readonly grid: Encoding; readonly rounded: Value } | undefined;
+  return (weight, grid) => {
+    if (!grid) return weight;
+    if (last?.grid !== grid) {
+      const levels = quantize(weight.data as Float32Array, grid, { signed: true, site: HEAD_WEIGHT });
+      last = { grid, rounded: { ...weight, data: dequantize(levels, grid) } };
+    }
+    return last.rounded;
   };
 }
 
@@ -254,16 +269,14 @@ const withoutLinearBiases = (inputs: Tensors, shapes: Readonly<Record<string, re
   );
 
 /**
- * What is deployed at each site, with the factors: of norms and of groups at the weight, of other linears at their product. Gradients go
- * straight through the rounding of weights, which never leave their grids.
- *
- * @param onGrids whether the linears' weights come rounded, as those of layers do: they are then rounded again only where something moved them
+ * What is deployed at each site, with the factors: of norms and of groups at the weight, of other linears at their product. The weights of
+ * linears come rounded, and are rounded again only where something moved them. Gradients go straight through that: weights never leave
+ * their grids.
  */
 function tuningTap(
   encodingOf: (site: string) => Encoding | undefined,
   shapes: Readonly<Record<string, readonly number[]>>,
   inputs: Tensors,
-  { onGrids }: { readonly onGrids: boolean },
 ): Tap {
   const quantized = (site: string, x: tf.Tensor, attributes: Partial<FakeQuantizeAttributes>): tf.Tensor => {
     const spec = encodingOf(site)?.spec;
@@ -289,7 +302,7 @@ function tuningTap(
       const { module } = splitSite(site);
       const w = moved(site, weight);
       const own = atProduct(module) ? w : gained(module, w);
-      const isRounded = onGrids && w === weight && isLinear(module, shapes);
+      const isRounded = w === weight && isLinear(module, shapes);
       return isRounded ? own : quantized(site, own, { signed: true, fixed: true });
     },
     activation(site, x, hint) {
