@@ -51,6 +51,7 @@ Written by \`pnpm bench results\`; do not edit.
 
 - **perplexity**: of a token, over windows that do not overlap, each a text of its own; the first token of a window is not scored. Lower is better.
 - **float**: perplexity of the float model on the same windows _behind the same prefix_ as the quantized one: a few tokens before a text change what a model says of it, for better or worse. **to float** compares with that, and so says what quantization costs; **to plain float** compares with the float model without a prefix. ± is a standard error, paired over windows.
+- **windows**: additions and rows far from float have the first few of a text only. Perplexities compare between rows with as many windows, **to float** between all, within its error.
 - **KL**: mean Kullback-Leibler divergence of the quantized model's next-token distribution from the float one's, in nats. **equal**: share of positions with the same likeliest token.
 - **time** and **memory**: of \`mobilequant quantize\` in a process of its own: wall time, and resident memory at its peak (GB of 10⁹ bytes).
 
