@@ -88,7 +88,7 @@ test('a section a model: conditions in words, then tables of what was measured',
 
     A small one.
 
-    Calibrated on 4 × 64 tokens of \`valid.txt\`; learned from windows of it at random places (as many, in tuning one for each step), the same for every row but those of \`fast\`, which have 16 as it does by itself.
+    Calibrated on 4 × 64 tokens of \`valid.txt\`; learned from windows of it at random places (as many, in tuning one for each step), the same for every row but single additions and those of \`fast\`, which have 16 as it does by itself.
 
     - **prose** (\`prose.txt\`): 2 windows of 11 tokens, 20 scored. Float, without a prefix: 30.
 

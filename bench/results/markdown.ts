@@ -102,7 +102,7 @@ function conditions(
   const but =
     calibration.samples === SAMPLES_OF_FAST
       ? ''
-      : ` but those of \`fast\`, which have ${SAMPLES_OF_FAST} as it does by itself`;
+      : ` but single additions and those of \`fast\`, which have ${SAMPLES_OF_FAST} as it does by itself`;
   const floats = texts.flatMap((text) => {
     const result = records.measurement({ model: name, text, form: 'float' })?.result;
     if (!result) return [];

@@ -172,7 +172,7 @@ export interface Way {
 
 /**
  * Options that say what the preset does by itself are left out, so that a row which comes to a preset is that preset. (Presets are taken as for
- * models whose residual stream can be rotated; for others rows that rotate say nothing.)
+ * models whose residual stream can be rotated; for others rows that rotate say nothing.) Rows of `fast` have its samples.
  */
 export function wayOf({ recipes, method, options = {} }: Row, width: Width): Way {
   const recipe = recipes[width];
