@@ -125,6 +125,20 @@ test('nothing is said of models, halves and rows without a measurement', () => {
   expect(resultsMarkdown(config, []).split('\n##')).toHaveLength(1);
 });
 
+test('in a group of which something was measured, what was not says so', () => {
+  const some = { models: [{ ...entry, rows: ['prefix', 'sum-sites', 'sum-gptq', 'smoothquant'] }] };
+  const document = resultsMarkdown(some, [
+    float,
+    measured('prefix', 'W8A8', 'simulated'),
+    measured('sum-gptq', 'W8A8', 'simulated'),
+  ]);
+  const cumulated = document.slice(document.indexOf('**Additions one upon'));
+  expect(cumulated).toMatch(
+    /\| \+ 16-bit sites \| w8a8 \| not measured \| –(.*–)+ \|\n\| \+ GPTQ \| w8a8 \| simulated \| 2 \|/,
+  );
+  expect(document).not.toContain('SmoothQuant |');
+});
+
 test('of records that answer the same question the newest counts', () => {
   const again = measured('fast', 'W8A8', 'integer');
   expect(written([{ ...again, result: { ...again.result, perplexity: 77.5 } }])).toContain('| 77.50 | 32 |');

@@ -29,7 +29,7 @@ export interface Reference {
 type Limits = Pick<Selection, 'windows' | 'limit'>;
 
 /**
- * The document. Models, rows and columns without a measurement are left out.
+ * The document. Models, groups of rows and columns without a measurement are left out.
  *
  * @param records the oldest first
  * @param references by the name that the config gives
@@ -132,7 +132,10 @@ const sourceName = (source: string): string => source.replace(/^\$\w+\//, '');
 const ordinal = (n: number): string =>
   `${n}${n % 10 === 2 && n !== 12 ? 'nd' : n % 10 === 3 && n !== 13 ? 'rd' : 'th'}`;
 
-/** All rows of one half on one text; with what they cost beside the first. */
+/**
+ * All rows of one half on one text; with what they cost beside the first. A group of which nothing was measured is left out; in others every
+ * row stands, so that what an addition changes is seen even where the row before it is missing.
+ */
 function widthTable(
   entry: ModelEntry,
   records: NewestRecords,
@@ -143,18 +146,21 @@ function widthTable(
   const costs = index === 0;
   const columns = ['recipe', 'form', ...LOSS, ...(costs ? ['time', 'memory'] : [])];
   const rows = ROW_GROUPS.flatMap(({ title, rows }) => {
-    const measured = rows.flatMap((row) => {
+    const shown = rows.flatMap((row) => {
       const text = textsOf(entry, selection, row)[index];
       if (!text || !own.has(row)) return [];
       const quantization = askedOf(entry, row, width);
       const [form] = formsOf(entry, row);
       const found = records.measurement({ model: entry.name, quantization, text, form });
-      if (!found) return [];
       const plain = records.measurement({ model: entry.name, text, form: 'float' });
       const cost = costs ? costCells(records.quantization(quantization)) : [];
-      return { name: row.title, cells: [quantization.recipe, form, ...lossCells(found, plain), ...cost] };
+      const loss = found && [form, ...lossCells(found, plain), ...cost];
+      const missing = columns.slice(1).map((_, i) => (i === 0 ? 'not measured' : undefined));
+      return [{ name: row.title, cells: [quantization.recipe, ...(loss ?? missing)], isMeasured: found !== undefined }];
     });
-    return measured.length > 0 ? [{ name: `**${title}**`, cells: columns.map(() => '') }, ...measured] : [];
+    return shown.some(({ isMeasured }) => isMeasured)
+      ? [{ name: `**${title}**`, cells: columns.map(() => '') }, ...shown]
+      : [];
   });
   return rows.length > 0 ? [`### ${width}, ${entry.texts[index]?.name}`, markdownTable({ columns, rows })] : [];
 }

@@ -89,7 +89,7 @@ export function tuningPrograms(
 ): TuningPrograms {
   const programs = programCache(executor);
   const context = contextCache(config);
-  const headOnGrid = roundedOnce();
+  const headOnGrid = headRounding();
 
   return {
     async layer({ weights, encodings }, layer, moves = {}) {
@@ -206,8 +206,8 @@ export function tuningPrograms(
   };
 }
 
-/** Rounds a weight where that has not been done for its grid: that of a head which is not tuned is the same in all states of a model. */
-function roundedOnce(): (weight: Value, grid: Encoding | undefined) => Value {
+/** Rounds the head's weight to its grid, again only for another grid: while the head is not tuned, all states of the model have the same. */
+function headRounding(): (weight: Value, grid: Encoding | undefined) => Value {
   let last: { readonly grid: Encoding; readonly rounded: Value } | undefined;
   return (weight, grid) => {
     if (!grid) return weight;
