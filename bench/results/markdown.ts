@@ -1,5 +1,12 @@
 /** From records to the document of results: nothing but these and the config is needed. */
-import { formatNumber, type LogRatio, markdownTable, pairedLogRatio, type Table } from '@mobilequant/evaluator';
+import {
+  formatNumber,
+  type LogRatio,
+  markdownTable,
+  pairedLogRatio,
+  type Table,
+  type WindowScore,
+} from '@mobilequant/evaluator';
 import { duration } from 'mobilequant';
 import type { Config, ModelEntry, TextEntry } from './config.ts';
 import { askedOf, formsOf, rowsOf, type Selection, textsOf } from './jobs.ts';
@@ -177,18 +184,19 @@ function lossCells(
     perplexity,
     float,
     logRatio === undefined ? undefined : percent(logRatio, standardError),
-    plain && percentOf(ratioTo(plain, result)),
+    plain && percentOf(ratioTo(plain.result, result)),
     divergence,
     agreement === undefined ? undefined : `${(100 * agreement).toFixed(1)} %`,
   ];
 }
 
 /** Of a result to another one on the same windows. */
-const ratioTo = (other: MeasurementRecord, { losses, tokens }: MeasurementRecord['result']): LogRatio => {
-  const scores = (of: readonly number[]) =>
-    of.map((negativeLogLikelihood) => ({ tokens: tokens / of.length, negativeLogLikelihood }));
-  return pairedLogRatio(scores(other.result.losses), scores(losses));
-};
+const ratioTo = (other: MeasurementRecord['result'], result: MeasurementRecord['result']): LogRatio =>
+  pairedLogRatio(scoresOf(other), scoresOf(result));
+
+/** What the first windows score. */
+const scoresOf = ({ losses, tokens }: MeasurementRecord['result'], windows = losses.length) =>
+  losses.slice(0, windows).map((negativeLogLikelihood) => ({ tokens: tokens / losses.length, negativeLogLikelihood }));
 
 const percentOf = ({ mean, standardError }: LogRatio): string => percent(mean, standardError);
 
@@ -224,11 +232,11 @@ function integerTable(entry: ModelEntry, records: NewestRecords, selection: Limi
             return records.measurement({ model: entry.name, quantization, text, form })?.result;
           });
           if (!integer || !simulated) return [];
-          const apart = logOf(integer, simulated.windows) - logOf(simulated, simulated.windows);
-          const perplexities = [simulated, integer].map((of) => Math.exp(logOf(of, simulated.windows)));
+          const { windows } = simulated;
+          const [a, b] = [scoresOf(simulated), scoresOf(integer, windows)];
           return {
             name: `${row.title}, ${text.name}`,
-            cells: [quantization.recipe, simulated.windows, ...perplexities, percent(apart)],
+            cells: [quantization.recipe, windows, perplexityOf(a), perplexityOf(b), percentOf(pairedLogRatio(a, b))],
           };
         }),
       ),
@@ -237,9 +245,11 @@ function integerTable(entry: ModelEntry, records: NewestRecords, selection: Limi
   return rows.length > 0 ? ['### Integer and simulated', markdownTable({ columns, rows })] : [];
 }
 
-/** The logarithm of the perplexity of the first windows. */
-const logOf = ({ losses, tokens }: MeasurementRecord['result'], windows: number): number =>
-  losses.slice(0, windows).reduce((sum, loss) => sum + loss, 0) / ((tokens / losses.length) * windows);
+const perplexityOf = (scores: readonly WindowScore[]): number =>
+  Math.exp(
+    scores.reduce((sum, { negativeLogLikelihood }) => sum + negativeLogLikelihood, 0) /
+      scores.reduce((sum, { tokens }) => sum + tokens, 0),
+  );
 
 /** What each step of a preset took. */
 function stepsTable(entry: ModelEntry, records: NewestRecords): string[] {
