@@ -11,7 +11,7 @@ import { duration } from 'mobilequant';
 import type { Config, ModelEntry, TextEntry } from './config.ts';
 import { askedOf, formsOf, rowsOf, type Selection, textsOf } from './jobs.ts';
 import { type NewestRecords, newestRecords } from './newest-records.ts';
-import type { MeasurementRecord, QuantizationRecord, ResultRecord } from './record.ts';
+import type { MeasurementRecord, MeasurementResult, QuantizationRecord, ResultRecord } from './record.ts';
 import { ROW_GROUPS, type Row, SAMPLES_OF_FAST, WIDTHS, type Width } from './rows.ts';
 import { taskRecordsOf, tasksSection } from './tasks-markdown.ts';
 
@@ -191,11 +191,11 @@ function lossCells(
 }
 
 /** Of a result to another one on the same windows. */
-const ratioTo = (other: MeasurementRecord['result'], result: MeasurementRecord['result']): LogRatio =>
+const ratioTo = (other: MeasurementResult, result: MeasurementResult): LogRatio =>
   pairedLogRatio(scoresOf(other), scoresOf(result));
 
 /** What the first windows score. */
-const scoresOf = ({ losses, tokens }: MeasurementRecord['result'], windows = losses.length) =>
+const scoresOf = ({ losses, tokens }: MeasurementResult, windows = losses.length) =>
   losses.slice(0, windows).map((negativeLogLikelihood) => ({ tokens: tokens / losses.length, negativeLogLikelihood }));
 
 const percentOf = ({ mean, standardError }: LogRatio): string => percent(mean, standardError);
