@@ -194,7 +194,7 @@ function lossCells(
 const ratioTo = (other: MeasurementResult, result: MeasurementResult): LogRatio =>
   pairedLogRatio(scoresOf(other), scoresOf(result));
 
-/** What the first windows score. */
+/** What windows score; of all, or of the first ones. */
 const scoresOf = ({ losses, tokens }: MeasurementResult, windows = losses.length) =>
   losses.slice(0, windows).map((negativeLogLikelihood) => ({ tokens: tokens / losses.length, negativeLogLikelihood }));
 
