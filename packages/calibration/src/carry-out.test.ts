@@ -11,7 +11,8 @@ import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architecture } from '../test/architectures.ts';
 import { tinyWeights } from '../test/tiny-layer.ts';
-import { carryOut } from './carry-out.ts';
+import { carryOut, observe } from './carry-out.ts';
+import { ObservationError } from './observation.ts';
 import type { Plan } from './plan.ts';
 import type { Progress } from './progress.ts';
 
@@ -83,6 +84,24 @@ describe('a plan', () => {
     expect(seconds).toHaveProperty('tuning');
     expect(evaluations).toEqual([]);
     expect(tuning).toEqual({ evaluations, step: 2 });
+  });
+
+  test('asks for texts to learn from before it computes anything', async () => {
+    const onProgress = () => expect.unreachable();
+    const refused = (own: Partial<typeof input & { heldOut: Int32Array[] }>, plan: Partial<Plan>) =>
+      expect(carryOut(runtime, { ...input, ...own }, { ...PLAIN, ...plan }, { onProgress })).rejects;
+    await refused({}, { rounding: 'gptq', reconstruction: 1 }).toThrow(
+      'plan: expected texts to learn from and some that are held out, got 1 and 0 held out. Give more.',
+    );
+    await refused({ heldOut: input.calibration }, { tuning: 2 }).toThrow(
+      'plan: expected texts to learn from, got 0 and 1 held out. Give more.',
+    );
+  });
+
+  test('refuses what was observed of another text before it computes anything', async () => {
+    const observed = await observe(runtime, { ...input, calibration: [text(2, config.vocab)] }, PLAIN);
+    const onProgress = () => expect.unreachable();
+    await expect(carryOut(runtime, { ...input, observed }, PLAIN, { onProgress })).rejects.toThrow(ObservationError);
   });
 
   test('says how tuning went', async () => {

@@ -6,7 +6,13 @@ import { collectOutputHessians } from './collect-output-hessians.ts';
 import { gptq } from './gptq.ts';
 import type { LearningStore } from './learning.ts';
 import { learnAndFuse, observedForm, quantizedForm } from './methods.ts';
-import { checkObservation, type Observation, observationFingerprint, type SampleShard } from './observation.ts';
+import {
+  checkObservation,
+  checkObservedPrefix,
+  type Observation,
+  observationFingerprint,
+  type SampleShard,
+} from './observation.ts';
 import { checkBudget, type Placement } from './place-precision.ts';
 import { heldOutOf, type Plan, type PlanInput } from './plan.ts';
 import {
@@ -51,8 +57,8 @@ export interface PlanResult extends QuantizeResult {
 /**
  * Carries a plan out.
  *
- * @throws RecipeError for a recipe that cannot be carried out on this model, RangeError for a budget that is no share or for two steps that
- *   learn, before anything is computed; the signal's reason once it is aborted, after the layer at hand at the latest (learning: InterruptedError, its
+ * @throws RecipeError for a recipe that cannot be carried out on this model, RangeError for a budget that is no share, for two steps that
+ *   learn or for too few texts to learn from, before anything is computed; the signal's reason once it is aborted, after the layer at hand at the latest (learning: InterruptedError, its
  *   state saved); ObservationError for what was observed of something else; what the steps throw.
  */
 export async function carryOut(
@@ -65,6 +71,11 @@ export async function carryOut(
   checkRecipe(recipe, given.layers);
   checkBudget(plan.budget);
   checkLearning(plan);
+  const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = input;
+  const samples = training.filter((sample) => !heldOut.includes(sample));
+  const rebuilds = plan.reconstruction > 0;
+  if (plan.tuning > 0 || rebuilds) checkTexts(samples, heldOut, rebuilds);
+  if (observed) checkObservation(observed, await fingerprintOf(input, plan, seed));
   const reporting = reportingUntil(signal, onProgress);
   const saving = {
     ...(onProgress && { onProgress }),
@@ -86,7 +97,7 @@ export async function carryOut(
     timed,
     ...reporting,
   });
-  if (observed) checkObservation(observed, { fingerprint: await fingerprintOf(input, plan, seed), prefix });
+  if (observed) checkObservedPrefix(observed, prefix);
   const ranges = await timed('ranges', () =>
     rangesFor(executor, plan, model, { recipe, calibration, ...reporting }, observed?.sites),
   );
@@ -98,9 +109,6 @@ export async function carryOut(
     ));
   const chosen = placement ? placement.recipe : recipe;
   const toRound = { ...model, recipe: chosen, ranges: ranges(chosen) };
-  const { heldOut = training.slice(training.length - heldOutOf(training.length)) } = input;
-  const samples = training.filter((sample) => !heldOut.includes(sample));
-  const rebuilds = plan.reconstruction > 0;
   const rounded = await timed('rounding', async () => {
     if (plan.rounding === 'nearest') return quantizeModel(toRound);
     if (plan.rounding === 'learned') {
@@ -219,6 +227,14 @@ async function prepared(
     return { config: observedForm(changed.config), weights: cachedWeights(changed.weights) };
   });
   return { config, weights, prefix, float, model };
+}
+
+/** Tuning needs texts to learn from, a reconstruction some to choose by too. */
+function checkTexts(samples: readonly Int32Array[], heldOut: readonly Int32Array[], rebuilds: boolean): void {
+  if (samples.length > 0 && (heldOut.length > 0 || !rebuilds)) return;
+  throw new RangeError(
+    `plan: expected texts to learn from${rebuilds ? ' and some that are held out' : ''}, got ${samples.length} and ${heldOut.length} held out. Give more.`,
+  );
 }
 
 /** What learns saves its state, and there is room for one; what is learned of integers begins with those of GPTQ. */

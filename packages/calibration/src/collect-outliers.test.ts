@@ -1,6 +1,7 @@
 import { createDecoder } from '@mobilequant/core';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { expect, test } from 'vitest';
+import { architecture } from '../test/architectures.ts';
 import { tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
 import { collectOutliers } from './collect-outliers.ts';
 
@@ -40,6 +41,18 @@ test('the largest channel and token of a site are those of its own values', asyn
     token: { sample: token.sample, index: token.index, largest, median: median(rows.map(({ size }) => size)) },
   });
   expect(found?.token?.sample).toBeGreaterThan(0); // else the counting over samples is not tested
+});
+
+test('a token that has a row for each head is taken together', async () => {
+  const normed = architecture('qwen3');
+  const found = await collectOutliers(runtime, normed, tinyWeights(normed, 4), samples);
+  for (const module of ['q', 'k']) {
+    const normOf = (port: string) => found.get(`model.layers.1.self_attn.${module}_norm.${port}`);
+    const before = found.get(`model.layers.1.self_attn.${module}_proj.output`); // the same values, heads side by side
+    expect(normOf('input')?.token).toEqual(before?.token);
+    expect(normOf('output')?.token?.index).toBeLessThan(4);
+    expect(normOf('output')?.channel?.index).toBeLessThan(normed.headDim);
+  }
 });
 
 test('sites that are no matrices have a range alone', async () => {

@@ -5,7 +5,7 @@
  * A channel's size is its largest magnitude over all tokens, a token's that over all channels; both are reduced in the graph.
  */
 import type { DecoderConfig, Weights } from '@mobilequant/core';
-import type { Range } from '@mobilequant/quantizer';
+import { type Range, siteInLayer, splitSite } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { type ObserveOptions, type Observer, observeModel } from './observe.ts';
@@ -20,7 +20,7 @@ export interface Peak {
 }
 
 export interface SiteOutliers extends Range {
-  /** Of sites that are matrices `[tokens, channels]`. */
+  /** Of sites that are matrices `[tokens, channels]`; where each head has its row, a token's are taken together. */
   readonly channel?: Peak;
   readonly token?: Peak & { readonly sample: number };
 }
@@ -52,7 +52,10 @@ export async function collectOutliers(
   const observer: Observer<'min' | 'max'> = {
     stage: 'outliers',
     key: () => '',
-    report: (_, x) => ({ ...extremes(x), ...(x.rank === 2 && sizesOf(x as tf.Tensor2D)) }),
+    report: (site, x) => ({
+      ...extremes(x),
+      ...(x.rank === 2 && sizesOf(x as tf.Tensor2D, rowsOfToken(site, config))),
+    }),
     collect(site, reported) {
       const range = rangeOfSample(reported);
       const { channels, tokens } = reported as Partial<Record<string, { readonly data: unknown }>>;
@@ -68,9 +71,16 @@ export async function collectOutliers(
   return new Map([...sites].map(([site, sizes]) => [site, outliersOf(sizes)]));
 }
 
-function sizesOf(x: tf.Tensor2D): Record<'channels' | 'tokens', tf.Tensor> {
+/** @param rows of a token, one behind the other. */
+function sizesOf(x: tf.Tensor2D, rows: number): Record<'channels' | 'tokens', tf.Tensor> {
   const size = tf.abs(x);
-  return { channels: tf.max(size, 0), tokens: tf.max(size, 1) };
+  return { channels: tf.max(size, 0), tokens: tf.max(tf.reshape(size, [-1, rows * x.shape[1]]), 1) };
+}
+
+/** Norms of queries and keys have a row for each head. */
+function rowsOfToken(site: string, { heads, kvHeads }: DecoderConfig): number {
+  const { module } = splitSite(siteInLayer(site));
+  return module === 'self_attn.q_norm' ? heads : module === 'self_attn.k_norm' ? kvHeads : 1;
 }
 
 function outliersOf({ range, channels, tokens }: Sizes): SiteOutliers {

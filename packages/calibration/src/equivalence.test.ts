@@ -5,6 +5,7 @@ import {
   deviceForm,
   layerTensorNames,
   readLayer,
+  rowsOf,
   specsOf,
   type Weights,
 } from '@mobilequant/core';
@@ -19,7 +20,7 @@ import { observedForm } from './methods.ts';
 import { smooth } from './smooth-quant.ts';
 import { collectStatistics } from './statistics.ts';
 import { applyTransform } from './transform.ts';
-import { viewWeights } from './transformed-weights.ts';
+import { type LayerScales, scaledWeights, viewWeights } from './transformed-weights.ts';
 
 const runtime = nodeRuntime();
 const tokens = Int32Array.from({ length: 9 }, (_, i) => (5 * i + 1) % 24);
@@ -182,6 +183,21 @@ test.each(['gemma', 'gemma3', 'stablelm', 'phi'])(
     expect(change(wanted, await logitsOf(device.config, after))).toBeLessThan(TOLERANCE);
   },
 );
+
+test('a pair that a model does not have is refused, and rows of scaled weights are those of the whole', async () => {
+  const scaled = (name: string, scales: LayerScales) => {
+    const config = architecture(name);
+    return scaledWeights(runtime, config, tinyWeights(config, 7), () => scales);
+  };
+  const [fc1, fc2] = [Float32Array.from({ length: 16 }, (_, i) => 1 + i), new Float32Array(24).fill(2)];
+  const w1 = 'model.layers.0.mlp.w1.weight';
+  await expect(scaled('stablelm, parallel', { fc1 }).read(w1)).rejects.toThrow(
+    /applyTransform: expected a model with the pair fc1/,
+  );
+  await expect(scaled('phi', { fc2 }).read(w1)).rejects.toThrow(/applyTransform: expected a model with the pair fc2/);
+  const weights = scaled('llama', { fc1 });
+  expect(await weights.readRows(w1, [9, 2])).toEqual(rowsOf(await weights.read(w1), 16, [9, 2]));
+});
 
 test('the pairs of a decoder are those that its switches leave', () => {
   const pairs = (conventions: Conventions) =>

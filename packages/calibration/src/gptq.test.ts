@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { createDecoder, type DecoderConfig, simulatedReading, type Weights } from '@mobilequant/core';
+import { createDecoder, type DecoderConfig, rowsOf, simulatedReading, type Weights } from '@mobilequant/core';
 import { type Encoding, fakeQuantize, type QuantizerSpec, recipes, withRules } from '@mobilequant/quantizer';
 import { type Executor, eagerExecutor } from '@mobilequant/tracer';
 import { nodeRuntime } from '@mobilequant/tracer/node';
@@ -9,7 +9,7 @@ import { describe, expect, test } from 'vitest';
 import { architectures } from '../test/architectures.ts';
 import { tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
 import { collectOutputHessians } from './collect-output-hessians.ts';
-import { type GptqInput, gptq } from './gptq.ts';
+import { type GptqInput, type GptqOptions, gptq } from './gptq.ts';
 import type { Progress } from './progress.ts';
 import { type QuantizeInput, quantizeModel, withKnownRanges } from './quantize-model.ts';
 import { collectStatistics, rangesOf } from './statistics.ts';
@@ -48,6 +48,26 @@ async function outputError(
   }
   return sum;
 }
+
+test('refuses what it cannot work with, before anything is computed', async () => {
+  const config = tinyConfig({ hidden: 8, ffn: 12, heads: 2, kvHeads: 1, headDim: 4 });
+  const given = await input(config, tinyWeights(config, 21));
+  const refused = (own: Partial<GptqInput>, options: GptqOptions) =>
+    expect(gptq(eagerExecutor(), { ...given, ...own }, options)).rejects;
+  await refused({ samples: [] }, {}).toThrow('gptq: expected at least one sample, got none.');
+  await refused({}, { damping: Number.NaN }).toThrow('gptq, damping: expected 0 or more, got NaN.');
+  await refused({}, { outputDamping: -1 }).toThrow('gptq, outputDamping: expected 0 or more, got -1.');
+  await refused({}, { correction: 5 }).toThrow('gptq, correction: expected 0 to 1, got 5.');
+});
+
+test('rows of a rounded weight are those of the whole', async () => {
+  const config = tinyConfig({ hidden: 8, ffn: 12, heads: 2, kvHeads: 1, headDim: 4 });
+  const given = await input(config, tinyWeights(config, 21));
+  const { weights } = await gptq(runtime, given);
+  const name = 'model.layers.0.mlp.w1.weight';
+  expect(await weights.readRows(name, [5, 0])).toEqual(rowsOf(await weights.read(name), 8, [5, 0]));
+  expect(await weights.readRows(name, [5, 0])).not.toEqual(await given.weights.readRows(name, [5, 0]));
+});
 
 describe.each(architectures)('$name', ({ config: checkpoint }) => {
   const config: DecoderConfig = { ...checkpoint, norm: checkpoint.norm === 'epsilon' ? 'l2' : checkpoint.norm };

@@ -7,7 +7,7 @@
  * did to a linear's inputs, and to the stream that it adds to, its weights then partly make up for. Rows know of each other where `outputs` says
  * what their errors cost together.
  */
-import { floatReading, simulatedReading, type Weights } from '@mobilequant/core';
+import { floatReading, rowsOf, simulatedReading, type Weights } from '@mobilequant/core';
 import {
   dequantize,
   type Encoding,
@@ -20,6 +20,7 @@ import {
   type UnsignedLevels,
 } from '@mobilequant/quantizer';
 import { type Executor, programCache, type Value } from '@mobilequant/tracer';
+import { checkSamples } from './check-samples.ts';
 import { clipByError } from './clip-by-error.ts';
 import { descend } from './descend.ts';
 import { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf, wholeHessian } from './hessian.ts';
@@ -94,7 +95,8 @@ const STAGES: readonly Stage[] = [
 /**
  * Rounds the quantized linears of all layers. What a weight keeps is what `clipping` says, or else chosen by what is left of the error.
  *
- * @throws RecipeError when a site of the recipe has no range, before anything is computed.
+ * @throws RecipeError when a site of the recipe has no range, RangeError without samples, for a damping that is not 0 or more and a correction
+ *   outside 0 … 1, before anything is computed; NonFiniteError for inputs or gradients that are not finite.
  */
 export async function gptq(
   executor: Executor,
@@ -112,6 +114,10 @@ export async function gptq(
     signal,
   }: GptqOptions = {},
 ): Promise<GptqResult> {
+  checkSamples(samples, 'gptq');
+  checkWithin('damping', damping, Infinity);
+  checkWithin('outputDamping', outputDamping, Infinity);
+  checkWithin('correction', correction, 1);
   const { config, recipe } = input;
   const resolve = resolveRecipe(recipe);
   const { model } = await quantizeModel(input);
@@ -210,6 +216,12 @@ export async function gptq(
   }
 }
 
+function checkWithin(option: string, value: number, most: number): void {
+  const range = most === Infinity ? '0 or more' : `0 to ${most}`;
+  if (!(value >= 0 && value <= most && Number.isFinite(value)))
+    throw new RangeError(`gptq, ${option}: expected ${range}, got ${value}.`);
+}
+
 /** A weight as integers: less memory, and the same reals whenever they are asked for. */
 interface Rounded extends Partial<RoundedLevels> {
   readonly levels: UnsignedLevels;
@@ -232,10 +244,13 @@ const withRounded = (
   names: () => weights.names(),
   has: (name) => weights.has(name),
   shape: (name) => weights.shape(name),
-  readRows: (name, rows) => weights.readRows(name, rows),
   async read(name) {
     const own = rounded.get(name);
     return own ? reals(own) : weights.read(name);
+  },
+  async readRows(name, rows) {
+    const own = rounded.get(name);
+    return own ? rowsOf(reals(own), weights.shape(name)[1] as number, rows) : weights.readRows(name, rows);
   },
 });
 

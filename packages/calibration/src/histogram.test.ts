@@ -95,6 +95,17 @@ describe('weightedHistogramOf', () => {
     expect(count).toBe(x.length);
   });
 
+  test('refuses weights that are not finite, and other numbers of them, and counts as before', () => {
+    const x = values(5, 20);
+    const ones = x.map(() => 1);
+    const broken = ones.with(3, Number.NaN);
+    expect(() => weightedHistogramOf(x, broken, 'here')).toThrow(/^here: expected finite weights, got a sum of NaN/);
+    expect(() => weightedHistogramOf(x, ones.subarray(1), 'here')).toThrow(
+      'here: expected a weight for each of 20 values, got 19.',
+    );
+    expect(weightedHistogramOf(x, ones)).toEqual(histogramOf(x));
+  });
+
   test('of weights of 1 is the plain one, each time', () => {
     const x = values(4, 300);
     for (let time = 0; time < 2; time++)

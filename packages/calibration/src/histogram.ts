@@ -79,11 +79,15 @@ const sums = new Float64Array(BINS); // by the values' own top bits, all 0 betwe
 /**
  * Counts values, each as much as its weight; `total` is that of the weights.
  *
- * @throws NonFiniteError when a value is NaN or infinite; it names `site`.
+ * @throws NonFiniteError when a value is NaN or infinite, or the sum of the weights; it names `site`. RangeError for other numbers of both.
  * @example
  * weightedHistogramOf(Float32Array.of(1, -3, 1), Float32Array.of(1, 2, 3)).counts; // => [2, 4]
  */
 export function weightedHistogramOf(values: Float32Array, weights: Float32Array, site?: string): Histogram {
+  if (values.length !== weights.length)
+    throw new RangeError(
+      `${site ?? 'weightedHistogramOf'}: expected a weight for each of ${values.length} values, got ${weights.length}.`,
+    );
   const { bins, ...plain } = histogramOf(values, site === undefined ? {} : { site });
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   let total = 0;
@@ -98,6 +102,13 @@ export function weightedHistogramOf(values: Float32Array, weights: Float32Array,
     sums[own] = 0;
     return sum;
   });
+  if (!Number.isFinite(total))
+    throw new NonFiniteError({
+      where: site ?? 'weightedHistogramOf',
+      expected: 'finite weights',
+      received: `a sum of ${total}`,
+      advice: 'Where they are gradients, look for an overflow behind the site.',
+    });
   return { ...plain, bins, counts, total };
 }
 

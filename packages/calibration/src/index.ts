@@ -9,7 +9,7 @@ export { collectOutliers, type Outliers, type Peak, type SiteOutliers } from './
 export { collectOutputHessians } from './collect-output-hessians.ts';
 export { collectSensitivities } from './collect-sensitivities.ts';
 export { type DescendOptions, descend, type Levels } from './descend.ts';
-export { foldNorms, TransformError } from './fold-norms.ts';
+export { foldNorms } from './fold-norms.ts';
 export { type GptqInput, type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { hadamard } from './hadamard.ts';
 export { addInputs, emptyHessian, type Feedback, type FeedbackOptions, feedbackOf, wholeHessian } from './hessian.ts';
@@ -157,6 +157,7 @@ export {
   overQueryHeads,
   type TransformOptions,
 } from './transform.ts';
+export { TransformError } from './transform-error.ts';
 export { type LayerScales, scaledWeights, type TransformLayer, viewWeights } from './transformed-weights.ts';
 export { type Tuned, type TuningEvaluation, type TuningInput, type TuningOptions, tune, tuningRate } from './tuning.ts';
 export type { TuningTargets } from './tuning-parameters.ts';

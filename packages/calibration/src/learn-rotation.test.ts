@@ -4,11 +4,11 @@ import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architecture } from '../test/architectures.ts';
 import { tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
-import { TransformError } from './fold-norms.ts';
 import { learnRotation } from './learn-rotation.ts';
 import { prepareModel, quantizePrepared } from './methods.ts';
 import { randomRotation } from './random-rotation.ts';
 import { rotateResidual } from './rotations.ts';
+import { TransformError } from './transform-error.ts';
 
 const runtime = nodeRuntime();
 const recipe = recipes.w4a8;

@@ -29,8 +29,10 @@ import {
 } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { adamW } from './adamw.ts';
+import { checkSamples } from './check-samples.ts';
 import { foldNorms, layerNorms, WRITERS } from './fold-norms.ts';
 import { learningTap } from './learnables.ts';
+import { evenPlaces, greatestDivisor } from './numbers.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 import { randomRotation } from './random-rotation.ts';
 import { checkResidual } from './rotations.ts';
@@ -69,7 +71,7 @@ export interface LearnedRotation {
 /**
  * Learns the rotation of the residual stream. Values that heads rotate are rotated first: `rotate` without the residual stream.
  *
- * @throws TransformError where it cannot be rotated.
+ * @throws TransformError where it cannot be rotated, RangeError without samples; what `onProgress` throws, to stop it.
  */
 export async function learnRotation(
   executor: Executor,
@@ -77,11 +79,11 @@ export async function learnRotation(
   { steps = 100, rate = 0.05, tokens = 256, seed = 0, kept = 1, onProgress }: LearnRotationOptions = {},
 ): Promise<LearnedRotation> {
   checkResidual(given);
+  checkSamples(samples, 'learnRotation');
   const { config, weights } = foldNorms(given, stored);
   const programs = programCache(executor);
   const { layers, hidden } = config;
   const shape = [hidden, hidden];
-  const inputs = await linearInputs(programs, config, weights, samples, tokens);
   const resolve = resolveRecipe(recipe);
   const optimizer = adamW();
   const skew = new Float32Array(hidden * hidden);
@@ -90,19 +92,23 @@ export async function learnRotation(
   const losses: number[] = [];
   let q: Value = { data: randomRotation(hidden, seed), shape };
 
-  for (let step = 0; step < steps; step++) {
-    const layer = (step * strideThrough(layers)) % layers;
-    const feeds = { ...(await readLayer(weights, layer)), ...(inputs[layer] as Values), q };
-    const { loss, gradient } = await (await lossProgram(layer, feeds)).run(feeds);
-    losses.push(loss.data[0] as number);
-    skew.fill(0);
-    const learningRate = learningRateAt({ from: rate, to: 0 }, step, steps) / (2 * Math.sqrt(hidden)); // the norm of ±1s
-    optimizer.update({ skew }, { skew: gradient.data as Float32Array }, moments, () => learningRate);
-    const turn = await programs.program('turn', () => ({ q: shape, skew: shape }), turned);
-    q = (await turn.run({ q, skew: { data: skew, shape } })).turned;
-    progress.step(losses.at(-1));
+  try {
+    const inputs = await linearInputs(programs, config, weights, samples, tokens);
+    for (let step = 0; step < steps; step++) {
+      const layer = (step * strideThrough(layers)) % layers;
+      const feeds = { ...(await readLayer(weights, layer)), ...(inputs[layer] as Values), q };
+      const { loss, gradient } = await (await lossProgram(layer, feeds)).run(feeds);
+      losses.push(loss.data[0] as number);
+      skew.fill(0);
+      const learningRate = learningRateAt({ from: rate, to: 0 }, step, steps) / (2 * Math.sqrt(hidden)); // the norm of ±1s
+      optimizer.update({ skew }, { skew: gradient.data as Float32Array }, moments, () => learningRate);
+      const turn = await programs.program('turn', () => ({ q: shape, skew: shape }), turned);
+      q = (await turn.run({ q, skew: { data: skew, shape } })).turned;
+      progress.step(losses.at(-1));
+    }
+  } finally {
+    await programs.release();
   }
-  await programs.release();
   return { rotation: q.data as Float32Array, losses };
 
   function lossProgram(layer: number, feeds: Values) {
@@ -128,8 +134,6 @@ function strideThrough(layers: number): number {
   while (greatestDivisor(stride, layers) !== 1) stride++;
   return stride;
 }
-
-const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));
 
 /** Q · exp(A), orthogonal to rounding. @param skew A, `[n, n]` */
 function turned({ q, skew }: TracedInputs<Record<'q' | 'skew', readonly number[]>>): { turned: tf.Tensor } {
@@ -194,7 +198,7 @@ async function linearInputs(
   const kept = Array.from({ length: config.layers }, (): Record<string, Value[]> => ({}));
   for (const sample of samples) {
     const rows = Math.min(sample.length, Math.ceil(tokens / samples.length));
-    const chosen = Int32Array.from({ length: rows }, (_, i) => Math.floor(((i + 0.5) * sample.length) / rows));
+    const chosen = Int32Array.from(evenPlaces(sample.length, rows));
     let x: Value = await embed(config, weights, sample);
     for (let layer = 0; layer < config.layers; layer++) {
       const own = await readLayer(weights, layer);

@@ -95,6 +95,13 @@ describe.each(CONVENTIONS)('activation ranges, %s', (conventions) => {
   });
 });
 
+test('a scale that learning took below 0 is refused by name', () => {
+  const spec: QuantizerSpec = { bits: 8, symmetric: false, granularity: tensor };
+  const learnables = learnablesOf('reference', spec);
+  (learnables.parameters[`${SITE}.scale`] as Value).data[0] = -1;
+  expect(() => learnedRange(SITE, spec, learnables)).toThrow(`${SITE}: expected a learned scale above 0, got -1.`);
+});
+
 test.each([-2.7, 2.5, 257.2])('a zero point learned to be %d is stored as it was trained', (offset) => {
   const spec: QuantizerSpec = { bits: 8, symmetric: false, granularity: tensor };
   const learnables = learnablesOf('reference', spec);

@@ -290,7 +290,11 @@ function quantizeActivation(
   return quantizeAs(spec, x, width, tf.neg(tf.div(bottom, width)), attributes);
 }
 
-/** The range of an activation site that parameters and constants stand for; undefined where the site is not theirs. */
+/**
+ * The range of an activation site that parameters and constants stand for; undefined where the site is not theirs.
+ *
+ * @throws RangeError for a scale that learning took below 0: under reference conventions nothing holds it.
+ */
 export function learnedRange(
   site: string,
   spec: QuantizerSpec,
@@ -302,6 +306,10 @@ export function learnedRange(
   };
   const [scale, offset] = [number('scale'), number('offset')];
   if (scale !== undefined && offset !== undefined) {
+    if (!(scale > 0))
+      throw new RangeError(
+        `${site}: expected a learned scale above 0, got ${scale}. Lower the rate of ranges ('lrl'), or learn by a recipe with exact conventions.`,
+      );
     const top = 2 ** spec.bits - 1;
     const zero = Math.min(Math.max(roundHalfEven(offset), 0), top); // as the quantizer that was trained takes it
     return spec.symmetric

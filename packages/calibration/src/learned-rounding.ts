@@ -10,6 +10,7 @@ import { mulberry32 } from '@mobilequant/core';
 import { type Encoding, gridFromEncoding, type SignedLevels } from '@mobilequant/quantizer';
 import type { ProgramCache, Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
+import { normalFrom } from './numbers.ts';
 
 /** What moves the integers of a weight. */
 export interface Moves {
@@ -21,8 +22,7 @@ export interface Moves {
 
 /** Moves that do not move anything yet: normal numbers wait for U to leave 0. */
 export function noMoves([rows, columns]: readonly [number, number], rank: number, seed: number): Moves {
-  const next = mulberry32(seed);
-  const normal = (): number => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+  const normal = normalFrom(mulberry32(seed));
   return { up: new Float32Array(rows * rank), down: Float32Array.from({ length: rank * columns }, normal) };
 }
 

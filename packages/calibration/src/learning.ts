@@ -241,10 +241,19 @@ function fingerprintOf(
 /** 16 digits that tell values apart. */
 export function hashOf(value: unknown): string {
   const text = JSON.stringify(value);
+  return hashBy(text.length, (i) => text.charCodeAt(i));
+}
+
+/** 16 digits that tell integers apart. */
+export const hashOfIntegers = (values: Int8Array | Int16Array | Int32Array): string =>
+  hashBy(values.length, (i) => values[i] as number);
+
+function hashBy(length: number, at: (i: number) => number): string {
   let [a, b] = [0x811c9dc5, 0x1000193];
-  for (let i = 0; i < text.length; i++) {
-    a = Math.imul(a ^ text.charCodeAt(i), 0x01000193) >>> 0;
-    b = Math.imul(b ^ text.charCodeAt(i), 0x5bd1e995) >>> 0;
+  for (let i = 0; i < length; i++) {
+    const code = at(i);
+    a = Math.imul(a ^ code, 0x01000193) >>> 0;
+    b = Math.imul(b ^ code, 0x5bd1e995) >>> 0;
   }
   return a.toString(16).padStart(8, '0') + b.toString(16).padStart(8, '0');
 }

@@ -36,7 +36,7 @@ const GRADIENT = 'gradient:';
 const QUERY_CHUNK = 128;
 const HEAD_ROWS = 128;
 
-/** What some tokens have at a site, and the loss's gradient in it: `[tokens, channels]`, or in attention `[heads, tokens, …]`. */
+/** What some tokens have at a site, and the loss's gradient in it: `[tokens, channels]`, or in attention `[heads, tokens, …]`. Equal shapes. */
 export interface SiteGradient {
   /** Full name. */
   readonly site: string;
@@ -45,8 +45,8 @@ export interface SiteGradient {
 }
 
 /**
- * Gives every site that is asked about to `each`, once a sample. In memory are the states before each layer of one sample, and what the sites of
- * one layer hold.
+ * Gives every site that is asked about to `each`, once a sample; scores and probabilities once for each chunk of its queries. In memory are the
+ * states before each layer of one sample, and what the sites of one layer hold.
  *
  * @throws what `each` throws, and `onProgress`, to stop it.
  */
@@ -81,8 +81,9 @@ export async function lossGradients(
     const { dx, ...caught } = await program.run(given);
     for (const [name, value] of Object.entries(caught)) {
       if (!name.startsWith(VALUE)) continue;
-      const site = name.slice(VALUE.length);
-      await each({ site: siteName(layer, site), value, gradient: caught[GRADIENT + site] as Value }, programs);
+      const passing = name.slice(VALUE.length);
+      const site = siteName(layer, passing.slice(0, passing.indexOf(' ')));
+      await each({ site, value, gradient: caught[GRADIENT + passing] as Value }, programs);
     }
     progress.step();
     return dx as Value;
@@ -106,17 +107,21 @@ export async function lossGradients(
   }
 }
 
-/** Reports values of sites, and the gradients that come back to them. */
+/** Reports values of sites, and the gradients that come back to them, under `site n`: a block passes a site once or, in chunks, several times. */
 function probe(asked: (site: string) => boolean, caught: Record<string, tf.Tensor>): Tap {
+  const passed = new Map<string, number>();
   return {
     weight: floatTap.weight,
     activation(site, x) {
       if (!asked(site)) return x;
-      caught[VALUE + site] = tf.keep(tf.mul(x, 1));
+      const times = passed.get(site) ?? 0;
+      passed.set(site, times + 1);
+      const passing = `${site} ${times}`;
+      caught[VALUE + passing] = tf.keep(tf.mul(x, 1));
       return tf.customGrad((y) => ({
         value: tf.mul(y as tf.Tensor, 1),
         gradFunc: (dy: tf.Tensor) => {
-          caught[GRADIENT + site] = tf.keep(tf.mul(dy, 1));
+          caught[GRADIENT + passing] = tf.keep(tf.mul(dy, 1));
           return dy;
         },
       }))(x);

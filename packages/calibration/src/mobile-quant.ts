@@ -6,6 +6,7 @@
  */
 import { createDecoder, type Decoder, embed } from '@mobilequant/core';
 import type { Executor, Value } from '@mobilequant/tracer';
+import { checkSamples } from './check-samples.ts';
 import type { LayerLearnables } from './learnables.ts';
 import {
   allParameters,
@@ -26,7 +27,7 @@ export const TARGET_BYTES: number = 512 * 2 ** 20;
 /**
  * Learns `epochs` times over the samples, one step each.
  *
- * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rates).
+ * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rates), RangeError without samples.
  */
 export async function learnEndToEnd(
   executor: Executor,
@@ -35,6 +36,7 @@ export async function learnEndToEnd(
 ): Promise<Learned> {
   const { config, weights, samples } = input;
   const { epochs, extraLoss = false, onProgress } = options;
+  checkSamples(samples, 'learnEndToEnd');
   const session = startSession(executor, 'end to end', input, options);
   const { programs, learnables, optimizer } = session;
   const tree = allParameters(learnables);
@@ -46,21 +48,27 @@ export async function learnEndToEnd(
   const losses: number[] = [];
   let epoch: number[] = [];
 
-  for (let step = moments.step; step < steps; step++) {
-    const sample = samples[step % samples.length] as Int32Array;
-    const target = await targetOf(sample);
-    const { loss, gradients } = await endToEndGradients(session, input, sample, target, extraLoss ? 2 : 1);
-    checkLoss(loss, `MobileQuant, step ${step}`);
-    optimizer.update(tree, gradients, moments, session.learningRate(step, steps));
-    epoch.push(loss);
-    if ((step + 1) % samples.length === 0) {
-      losses.push(mean(epoch));
-      epoch = [];
+  try {
+    for (let step = moments.step; step < steps; step++) {
+      const sample = samples[step % samples.length] as Int32Array;
+      const target = await targetOf(sample);
+      const { loss, gradients } = await endToEndGradients(session, input, sample, target, extraLoss ? 2 : 1);
+      checkLoss(loss, `MobileQuant, step ${step}`);
+      optimizer.update(tree, gradients, moments, session.learningRate(step, steps));
+      epoch.push(loss);
+      if ((step + 1) % samples.length === 0) {
+        losses.push(mean(epoch));
+        epoch = [];
+      }
+      progress.step(loss);
+      await session.checkpoint(0, step + 1, moments);
     }
-    progress.step(loss);
-    await session.checkpoint(0, step + 1, moments);
+  } catch (cause) {
+    await programs.release();
+    throw cause;
+  } finally {
+    await decoder.release();
   }
-  await decoder.release();
   return { programs, learnables, losses };
 }
 

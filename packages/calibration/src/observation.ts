@@ -103,26 +103,27 @@ export async function observationFingerprint(
 }
 
 /**
- * @throws ObservationError unless all parts are there, and of this fingerprint and prefix.
+ * @throws ObservationError unless all parts are there, and of this fingerprint.
  */
-export function checkObservation(
-  { fingerprint, prefix, parts, count }: Observation,
-  wanted: { readonly fingerprint: string; readonly prefix: readonly number[] },
-): void {
+export function checkObservation({ fingerprint, parts, count }: Observation, wanted: string): void {
   const missing = Array.from({ length: count }, (_, i) => i).filter((i) => !parts.includes(i));
   if (missing.length > 0)
     throw new ObservationError('observation', `all of ${count} parts`, `none of ${missing.join(', ')}`, 'Add them.');
-  if (fingerprint !== wanted.fingerprint)
+  if (fingerprint !== wanted)
     throw new ObservationError(
       'observation',
-      `one of this model, plan and text (${wanted.fingerprint})`,
+      `one of this model, plan and text (${wanted})`,
       `one of another (${fingerprint})`,
       'Quantize with the options it was made with.',
     );
-  if (String(prefix) !== String(wanted.prefix))
+}
+
+/** @throws ObservationError for what was observed behind another prefix. */
+export function checkObservedPrefix({ prefix }: Observation, wanted: readonly number[]): void {
+  if (String(prefix) !== String(wanted))
     throw new ObservationError(
       'observation',
-      `the prefix ${wanted.prefix.join(', ') || 'none'}`,
+      `the prefix ${wanted.join(', ') || 'none'}`,
       prefix.join(', ') || 'none',
       'Say which by --prefix, in both.',
     );

@@ -76,6 +76,7 @@ function distribute<Name extends string>(observer: Observer<Name>, part: Part, r
  * Runs the float model over samples, behind its prefix if it has one.
  *
  * @param samples token ids, each a text of its own; samples of equal length share graphs.
+ * @throws what `onProgress` throws, to stop it.
  */
 export async function observeModel<Name extends string>(
   executor: Executor,
@@ -89,28 +90,36 @@ export async function observeModel<Name extends string>(
   const context = contextCache(config);
   const progress = progressOf(observer.stage, samples.length, onProgress);
 
-  for (const sample of samples) {
-    const tokens = sample.length;
-    let x: Value = await embed(config, weights, sample);
-    for (let layer = 0; layer < config.layers; layer++) {
-      const shapes = layerShapes(weights, layer);
-      const program = await programs.program(
-        `block ${tokens} ${observer.key(layer)} ${JSON.stringify(shapes)}`,
-        () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens, layer)), ...shapes }),
-        (inputs) => {
-          const outputs: Record<string, tf.Tensor> = {};
-          const tap = observingTap(observer, layer, outputs);
-          return { y: block(inputs.x, inputs, inputs, config, { tap }).x, ...outputs };
-        },
-      );
-      const results = await program.run({ ...context(tokens, layer), ...(await readLayer(weights, layer)), x });
-      distribute(observer, layer, results);
-      x = results.y;
+  try {
+    for (const sample of samples) {
+      let x: Value = await embed(config, weights, sample);
+      for (let layer = 0; layer < config.layers; layer++) x = await observeLayer(layer, x, sample.length);
+      if (head) await observeHead(x, sample.length);
+      progress.step();
     }
-    if (head) await observeHead(x, tokens);
-    progress.step();
+  } finally {
+    await programs.release();
   }
-  await programs.release();
+
+  async function observeLayer(layer: number, x: Value, tokens: number): Promise<Value> {
+    const shapes = layerShapes(weights, layer);
+    const program = await programs.program(
+      `block ${tokens} ${observer.key(layer)} ${JSON.stringify(shapes)}`,
+      () => ({ x: [tokens, config.hidden], ...specsOf(context(tokens, layer)), ...shapes }),
+      (inputs) => {
+        const outputs: Record<string, tf.Tensor> = {};
+        const tap = observingTap(observer, layer, outputs);
+        return { y: block(inputs.x, inputs, inputs, config, { tap }).x, ...outputs };
+      },
+    );
+    const { y, ...results } = await program.run({
+      ...context(tokens, layer),
+      ...(await readLayer(weights, layer)),
+      x,
+    });
+    distribute(observer, layer, results);
+    return y;
+  }
 
   async function observeHead(x: Value, tokens: number): Promise<void> {
     const program = await programs.program(

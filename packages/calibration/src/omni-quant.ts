@@ -6,6 +6,7 @@
  */
 import { embed } from '@mobilequant/core';
 import type { Executor, Value } from '@mobilequant/tracer';
+import { checkSamples } from './check-samples.ts';
 import type { LayerLearnables } from './learnables.ts';
 import {
   checkLoss,
@@ -22,7 +23,7 @@ import { progressOf } from './progress.ts';
 /**
  * Learns every layer in turn, `epochs` times over the samples each.
  *
- * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rates).
+ * @throws StateMismatchError, InterruptedError, NonFiniteError (a loss that is no number; lower the rates), RangeError without samples.
  */
 export async function learnLayerWise(
   executor: Executor,
@@ -31,6 +32,7 @@ export async function learnLayerWise(
 ): Promise<Learned> {
   const { config, weights, samples } = input;
   const { epochs, extraLoss = false, onProgress } = options;
+  checkSamples(samples, 'learnLayerWise');
   const session = startSession(executor, 'layer by layer', input, options);
   const { programs, learnables, optimizer } = session;
   const state = await session.resume();
@@ -47,20 +49,25 @@ export async function learnLayerWise(
   const quantized: Value[] = [...float];
   const losses: number[] = [];
 
-  for (let layer = 0; layer < config.layers; layer++) {
-    const own = learnables[layer] as LayerLearnables;
-    const targets: Value[] = [];
-    for (const x of float) targets.push(await programs.float(layer, x));
+  try {
+    for (let layer = 0; layer < config.layers; layer++) {
+      const own = learnables[layer] as LayerLearnables;
+      const targets: Value[] = [];
+      for (const x of float) targets.push(await programs.float(layer, x));
 
-    if (!state || layer >= state.layer) {
-      const lastEpoch = await learnLayer(layer, own, targets);
-      if (lastEpoch.length > 0) losses.push(mean(lastEpoch));
+      if (!state || layer >= state.layer) {
+        const lastEpoch = await learnLayer(layer, own, targets);
+        if (lastEpoch.length > 0) losses.push(mean(lastEpoch));
+      }
+
+      session.prepare(layer);
+      const stored = await programs.stored(layer, own);
+      for (let i = 0; i < samples.length; i++) quantized[i] = await stored(quantized[i] as Value);
+      float = targets;
     }
-
-    session.prepare(layer);
-    const stored = await programs.stored(layer, own);
-    for (let i = 0; i < samples.length; i++) quantized[i] = await stored(quantized[i] as Value);
-    float = targets;
+  } catch (cause) {
+    await programs.release();
+    throw cause;
   }
   return { programs, learnables, losses };
 

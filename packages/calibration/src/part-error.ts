@@ -22,6 +22,7 @@ import { layerSites, type Recipe, type ResolveSite } from '@mobilequant/quantize
 import { type Executor, programCache, type Value, type Values } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
 import { learningTap, type Pair } from './learnables.ts';
+import { evenPlaces } from './numbers.ts';
 import type { LayerObservation } from './observe-layer.ts';
 import { applyTransform } from './transform.ts';
 import { scaleTransform } from './transformed-weights.ts';
@@ -71,9 +72,9 @@ export function tokensOf({ input, outputs, rowwise }: Part, observed: LayerObser
   const total = xs.reduce((n, { shape }) => n + (shape[0] as number), 0);
   if (!rowwise) {
     const count = Math.max(1, Math.floor((budget * all.length) / total));
-    return count >= all.length ? all : evenly(all.length, count).map((i) => all[i] as PartTokens);
+    return count >= all.length ? all : evenPlaces(all.length, count).map((i) => all[i] as PartTokens);
   }
-  const rows = evenly(total, Math.min(budget, total));
+  const rows = evenPlaces(total, Math.min(budget, total));
   return [
     {
       x: rowsOfAll(xs, rows),
@@ -189,7 +190,3 @@ function rowsOfAll(texts: readonly Value[], rows: readonly number[]): Value {
   }
   return { data: rowsOf(all, columns, rows), shape: [rows.length, columns] };
 }
-
-/** `count` of the numbers 0 … total - 1, at even distances. */
-const evenly = (total: number, count: number): number[] =>
-  Array.from({ length: count }, (_, i) => Math.floor(((i + 0.5) * total) / count));

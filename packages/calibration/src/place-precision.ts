@@ -24,6 +24,7 @@ import {
 } from '@mobilequant/quantizer';
 import type { Executor } from '@mobilequant/tracer';
 import { layerNorms } from './fold-norms.ts';
+import { greatestDivisor } from './numbers.ts';
 import type { QuantizeInput } from './quantize-model.ts';
 import { type SiteDivergenceInput, type SiteDivergenceOptions, siteDivergence } from './site-divergence.ts';
 
@@ -242,6 +243,5 @@ function subsets<T>(all: readonly T[]): T[][] {
   return [...without, ...without.map((some) => [first, ...some])];
 }
 
-const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 const product = (values: readonly number[]): number => values.reduce((total, value) => total * value, 1);

@@ -6,6 +6,7 @@ import { collectHistograms, type Histograms } from './collect-histograms.ts';
 import { collectSensitivities } from './collect-sensitivities.ts';
 import type { Pair } from './learnables.ts';
 import { observedForm } from './methods.ts';
+import { evenPlaces } from './numbers.ts';
 import { movableDivergences, movableSites, type Placement, placePrecision, widenings } from './place-precision.ts';
 import type { Plan, PlanInput } from './plan.ts';
 import type { OnProgress } from './progress.ts';
@@ -128,7 +129,8 @@ export async function rangesFor(
     const ranges = byRules(own);
     for (const [site, histogram] of minded) {
       const spec = resolveRecipe(own)(site);
-      if (spec && spec.bits <= (resolve(site)?.bits ?? 0)) ranges.set(site, rangeOf(histogram, { kind: 'mse' }, spec));
+      if (histogram.total > 0 && spec && spec.bits <= (resolve(site)?.bits ?? 0))
+        ranges.set(site, rangeOf(histogram, { kind: 'mse' }, spec));
     }
     return ranges;
   };
@@ -138,9 +140,7 @@ const SENSITIVITY_SAMPLES = 12; // a pass forward and one back for each
 
 /** `count` of the samples at even distances, or all. */
 export const evenly = (samples: readonly Int32Array[], count: number): Int32Array[] =>
-  samples.length <= count
-    ? [...samples]
-    : Array.from({ length: count }, (_, i) => samples[Math.floor(((i + 0.5) * samples.length) / count)] as Int32Array);
+  samples.length <= count ? [...samples] : evenPlaces(samples.length, count).map((i) => samples[i] as Int32Array);
 
 const MEASURED_SAMPLES = 2; // enough to tell sites apart, and each takes as long again
 const MEASURED_TOKENS = 256;

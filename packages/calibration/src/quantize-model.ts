@@ -38,8 +38,7 @@ export interface QuantizeResult {
 }
 
 /**
- * Chooses scales and zero points. Activation ranges in the recipe stand above calibrated ones, unless `ranges` were learned
- * from them.
+ * Chooses scales and zero points. `ranges` are taken as they are: put what a recipe knows of them (a sigmoid's [0, 1]) in by `withKnownRanges`.
  *
  * @throws RecipeError when a site of the recipe has no range.
  */

@@ -4,6 +4,7 @@
  */
 import { mulberry32 } from '@mobilequant/core';
 import { hadamard } from './hadamard.ts';
+import { normalFrom } from './numbers.ts';
 
 /** An orthogonal matrix, `[size, size]`, the same for the same seed. Row vectors are turned by `x · Q`. */
 export function randomRotation(size: number, seed: number): Float32Array {
@@ -17,7 +18,7 @@ export function randomRotation(size: number, seed: number): Float32Array {
 
 /** Gram and Schmidt over rows of normal numbers, twice each, which keeps them orthogonal to rounding. */
 function orthogonal(size: number, next: () => number): Float32Array {
-  const normal = (): number => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+  const normal = normalFrom(next);
   const rows: Float64Array[] = [];
   for (let i = 0; i < size; i++) {
     const row = Float64Array.from({ length: size }, normal);

@@ -10,7 +10,7 @@ import {
 import { describe, expect, test } from 'vitest';
 import { normal, random } from '../test/tiny-layer.ts';
 import type { SiteHistogram } from './collect-histograms.ts';
-import { histogramOf } from './histogram.ts';
+import { histogramOf, weightedHistogramOf } from './histogram.ts';
 import { defaultRangeRules, needsHistogram, rangeOf, rangeRulesOf, rangesBy, ruleOf } from './range-rules.ts';
 
 const tensor = { kind: 'tensor' } as const;
@@ -119,6 +119,12 @@ test('a percentile gives up whole outliers, exactly as many as it may', () => {
   expect(rangeOf(histogramOf(x.subarray(1)), percentile(99.9), a8).max).toBeGreaterThan(1000); // 9.999 of 10: 9
   expect(rangeOf(histogramOf(x.subarray(0, 11)), percentile(99.9), a8).max).toBe(1010);
   expect(rangeOf(histogramOf(x), percentile(99.89), a8).max).toBeLessThanOrEqual(1);
+});
+
+test('where no value counts, the least error is that of the whole range', () => {
+  const x = Float32Array.of(-3, 1, 2);
+  const nothing = weightedHistogramOf(x, new Float32Array(3));
+  expect(rangeOf(nothing, { kind: 'mse' }, a8)).toEqual({ min: -3, max: 2 });
 });
 
 test('a percentile that is none is refused', () => {

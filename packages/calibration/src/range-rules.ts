@@ -122,10 +122,11 @@ const geometric = (ratio: number, from: number, to: number): number[] =>
 const CLIPS = geometric(2 ** -0.25, 0, 48); // down to 2^-12 of the largest value
 const NEAR = geometric(2 ** -0.0625, -6, 6); // a grid of its own around the best of the others
 
-/** A common clip for both sides first, from an outlier's size down; then each end by itself, twice, since they share the levels. */
+/** All of it where nothing counts. A common clip for both sides first, from an outlier's size down; then each end by itself, twice, since they share the levels. */
 function leastErrorRange(histogram: Histogram, spec: Pick<QuantizerSpec, 'bits' | 'symmetric'>): Range {
   const low = Math.min(0, histogram.min);
   const high = Math.max(0, histogram.max);
+  if (histogram.total === 0) return { min: low, max: high };
   const clipped = (below: number, above: number): Range => ({ min: Math.max(low, -below), max: Math.min(high, above) });
   const best = (candidates: readonly Range[]): Range => {
     const errors = candidates.map((range) => roundingError(histogram, affineFromRange(range, spec)));

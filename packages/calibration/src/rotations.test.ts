@@ -11,11 +11,12 @@ import { nodeRuntime } from '@mobilequant/tracer/node';
 import { describe, expect, test } from 'vitest';
 import { architecture, architectures } from '../test/architectures.ts';
 import { tinyConfig, tinyWeights } from '../test/tiny-layer.ts';
-import { foldNorms, TransformError } from './fold-norms.ts';
+import { foldNorms } from './fold-norms.ts';
 import { observedForm } from './methods.ts';
 import { rotate } from './rotations.ts';
 import { smooth } from './smooth-quant.ts';
 import { collectStatistics } from './statistics.ts';
+import { TransformError } from './transform-error.ts';
 
 const runtime = nodeRuntime();
 const tokens = Int32Array.from({ length: 9 }, (_, i) => (5 * i + 1) % 24);

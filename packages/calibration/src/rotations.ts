@@ -16,8 +16,9 @@ import {
 } from '@mobilequant/core';
 import { type Executor, programCache, type Value } from '@mobilequant/tracer';
 import * as tf from '@tensorflow/tfjs';
-import { EMBEDDING, foldNorms, normsBeforeLinears, TransformError, WRITERS } from './fold-norms.ts';
+import { EMBEDDING, foldNorms, normsBeforeLinears, WRITERS } from './fold-norms.ts';
 import { randomRotation } from './random-rotation.ts';
+import { TransformError } from './transform-error.ts';
 
 export interface RotateOptions {
   /** Default 0. */

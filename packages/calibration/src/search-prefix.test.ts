@@ -52,6 +52,23 @@ describe('the prefix', () => {
     expect(size(after)).toBeCloseTo((await behind(tokens)).size, 5);
   });
 
+  test('is searched on texts as short as there are', async () => {
+    const short = samples.map((sample) => sample.subarray(0, 8));
+    const options = { ...all, limit: 1 };
+    const { tokens, before } = await searchPrefix(runtime, { config, weights, samples: short, candidates }, options);
+    const sizes = await Promise.all(candidates.map(async (token) => (await behind([token], short)).size));
+    expect(tokens).toEqual([candidates[sizes.indexOf(Math.min(...sizes))]]);
+    expect(before.every((size) => size > 0)).toBe(true);
+  });
+
+  test('needs a sample, and ends where there is nothing to try', async () => {
+    await expect(searchPrefix(runtime, { config, weights, samples: [], candidates })).rejects.toThrow(
+      'searchPrefix: expected at least one sample, got none.',
+    );
+    const input = { config, weights, samples, first: 7, candidates: [] };
+    expect((await searchPrefix(runtime, input, { ...all, limit: 3 })).tokens).toEqual([7]);
+  });
+
   test('of many candidates tries the three best of a fourth of the places at all of them', async () => {
     const many = [2, 3, 5, 9, 12, 17, 20];
     const five = Array.from({ length: 5 }, (_, i) =>

@@ -14,6 +14,7 @@ import {
   withPrefix,
 } from '@mobilequant/core';
 import type { Executor } from '@mobilequant/tracer';
+import { checkSamples } from './check-samples.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 
 export interface PrefixInput {
@@ -63,13 +64,19 @@ const FINALISTS = 3; // candidates that are tried at all places; before that, al
 const FEWER = 4;
 const TREE_TOKENS = 128; // as many as fill a run; with more, texts that do not see each other cost more attention
 
-/** The best prefix found; none if no token helps. */
+/**
+ * The best prefix found; none if no token helps.
+ *
+ * @throws RangeError without samples.
+ */
 export async function searchPrefix(
   executor: Executor,
   { config, weights, samples, first, candidates = frequentTokens(samples, CANDIDATES) }: PrefixInput,
   { limit = 4, places = 32, tokens = 16, gain = 0.05, harm = 0.01, onProgress }: PrefixOptions = {},
 ): Promise<Prefix> {
-  const texts = beginnings(samples, places, tokens);
+  checkSamples(samples, 'searchPrefix');
+  const longest = Math.max(...samples.map(({ length }) => length));
+  const texts = beginnings(samples, places, Math.min(tokens, longest));
   const all = treesOf(texts);
   const few = treesOf(texts.filter((_, i) => i % FEWER === 0));
   const tries = candidates.length + (candidates.length > FINALISTS ? FINALISTS : 0);
@@ -95,8 +102,8 @@ export async function searchPrefix(
     const own = length === 1 && first !== undefined ? [first] : candidates;
     const longer = own.map((token) => [...best.tokens, token]);
     const hopeful = longer.length > FINALISTS ? (await ranked(longer, few)).slice(0, FINALISTS) : undefined;
-    const [next] = (await ranked(hopeful?.map(({ tokens }) => tokens) ?? longer)) as [Tried];
-    if (logMean(best.residuals) - logMean(next.residuals) < gain) break;
+    const [next] = await ranked(hopeful?.map(({ tokens }) => tokens) ?? longer);
+    if (!next || !(logMean(best.residuals) - logMean(next.residuals) >= gain)) break;
     if ((await lossBehind(next.tokens)) > bearable) break;
     best = next;
   }

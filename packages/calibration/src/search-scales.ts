@@ -24,6 +24,7 @@ import {
   siteInLayer,
 } from '@mobilequant/quantizer';
 import type { Executor, Value, Values } from '@mobilequant/tracer';
+import { checkSamples } from './check-samples.ts';
 import { availablePairs, type Pair } from './learnables.ts';
 import { type LayerObservation, layerObserver } from './observe-layer.ts';
 import { partErrors, partOf, tokensOf } from './part-error.ts';
@@ -108,7 +109,7 @@ export async function searchScales(
   options: SearchScalesOptions = {},
 ): Promise<SearchedScales> {
   const { pairs = PAIRS, alphas = ALPHAS, exponents = EXPONENTS, tokens: budget = 1024, onProgress } = options;
-  if (samples.length === 0) throw new RangeError('searchScales: expected at least one sample, got none.');
+  checkSamples(samples, 'searchScales');
 
   const available = availablePairs(pairs, config, 'exact');
   const parts = new Map(PAIRS.filter((pair) => available.includes(pair)).map((pair) => [pair, partOf(pair, config)]));
@@ -175,15 +176,18 @@ export async function searchScales(
   const progress = progressOf('scales', config.layers, onProgress);
   const chosen: SearchedLayer[] = [];
   let texts: readonly Value[] = await Promise.all(samples.map((sample) => embed(config, weights, sample)));
-  for (let layer = 0; layer < config.layers; layer++) {
-    const tensors = await readLayer(weights, layer);
-    const observed = await observer.observe(layer, tensors, texts);
-    chosen.push(await searchLayer(layer, tensors, observed));
-    texts = observed.outputs;
-    progress.step();
+  try {
+    for (let layer = 0; layer < config.layers; layer++) {
+      const tensors = await readLayer(weights, layer);
+      const observed = await observer.observe(layer, tensors, texts);
+      chosen.push(await searchLayer(layer, tensors, observed));
+      texts = observed.outputs;
+      progress.step();
+    }
+  } finally {
+    await observer.release();
+    await errors.release();
   }
-  await observer.release();
-  await errors.release();
   return { weights: scaledWeights(executor, config, weights, (layer) => chosen[layer]?.scales ?? {}), chosen };
 }
 

@@ -17,6 +17,7 @@ import {
 } from '@mobilequant/core';
 import type { Encodings } from '@mobilequant/quantizer';
 import { type Executor, programCache } from '@mobilequant/tracer';
+import { checkSamples } from './check-samples.ts';
 import { divergence } from './divergence.ts';
 import { type OnProgress, progressOf } from './progress.ts';
 
@@ -46,13 +47,14 @@ const HEAD_ROWS = 128;
 /**
  * The mean divergence of each group, in nats a token. In memory are the states before each layer and the logits of one sample.
  *
- * @throws RangeError for a site without an encoding, before anything is computed.
+ * @throws RangeError for a site without an encoding, or without samples, before anything is computed.
  */
 export async function siteDivergence(
   executor: Executor,
   { config, weights, encodings, samples, groups }: SiteDivergenceInput,
   { around = 'float', onProgress, signal }: SiteDivergenceOptions = {},
 ): Promise<number[]> {
+  checkSamples(samples, 'siteDivergence');
   const { layers, hidden } = config;
   const float = simulatedReading(new Map()); // its graph of a layer is that of a layer in which no site is rounded
   const base = around === 'float' ? float : simulatedReading(encodings);

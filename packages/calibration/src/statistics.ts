@@ -94,6 +94,6 @@ export async function collectStatistics(
   return sites;
 }
 
-/** The ranges of statistics, as `quantize` takes them. */
+/** Full site name → range of activations, as observed; `withKnownRanges` puts in those that a recipe knows. */
 export const rangesOf = (statistics: Statistics): Map<string, Range> =>
   new Map([...statistics].map(([site, { min, max }]) => [site, { min, max }]));

@@ -16,6 +16,7 @@
 
 import type { BlockWeights, DecoderConfig } from '@mobilequant/core';
 import * as tf from '@tensorflow/tfjs';
+import { TransformError } from './transform-error.ts';
 
 export interface ChannelScale {
   readonly scale: tf.Tensor;
@@ -48,7 +49,12 @@ export interface TransformOptions {
   readonly normBias?: boolean;
 }
 
-/** The weights of a layer after a transformation. @param weights names in the layer → tensors, linears `[out, in]`. */
+/**
+ * The weights of a layer after a transformation.
+ *
+ * @param weights names in the layer → tensors, linears `[out, in]`.
+ * @throws TransformError for a pair that the model does not have.
+ */
 export function applyTransform(
   weights: BlockWeights,
   transform: LayerTransform,
@@ -84,6 +90,8 @@ export function applyTransform(
   };
 
   const { qkv, fc1, out, fc2, qkt } = transform;
+  if (fc1 && config.residual === 'parallel') throw noSuchPair('fc1', 'one whose MLP stands behind the norm of qkv');
+  if (fc2 && config.mlp === 'plain') throw noSuchPair('fc2', 'one whose MLP has no w3');
   if (qkv) {
     divideRows('input_layernorm', qkv.scale, qkv.shift, normBias);
     for (const module of modulesAfter('qkv', config)) multiplyColumns(module, qkv.scale, qkv.shift);
@@ -118,6 +126,9 @@ export function applyTransform(
   }
   return result;
 }
+
+const noSuchPair = (pair: keyof LayerTransform, model: string): TransformError =>
+  new TransformError('applyTransform', `a model with the pair ${pair}`, model, `Leave ${pair} out.`);
 
 /** `[kvHeads * headDim]` → `[heads * headDim]`: each key-value head's values for the query heads of its group. */
 export function overQueryHeads(x: tf.Tensor, { heads, kvHeads, headDim }: DecoderConfig): tf.Tensor {

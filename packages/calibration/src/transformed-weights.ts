@@ -3,7 +3,7 @@
  * and only the last layer read is kept.
  */
 
-import { type DecoderConfig, readLayer, specsOf, type Weights } from '@mobilequant/core';
+import { type DecoderConfig, readLayer, rowsOf, specsOf, type Weights } from '@mobilequant/core';
 import { type Executor, programCache, type TracedInputs, type Values } from '@mobilequant/tracer';
 import type * as tf from '@tensorflow/tfjs';
 import { applyTransform, type ChannelScale, type LayerTransform } from './transform.ts';
@@ -45,23 +45,27 @@ export function viewWeights(
   const layers = new Set(weights.names().flatMap((name) => find(name)?.layer ?? []));
   const fresh = [...layers].flatMap((layer) => Object.keys(added).map((name) => `model.layers.${layer}.${name}`));
   const names = [...new Set([...weights.names(), ...fresh])];
+  const shape = (name: string): readonly number[] =>
+    weights.has(name) ? weights.shape(name) : (added[find(name)?.local ?? ''] ?? weights.shape(name));
+
+  async function read(name: string): Promise<Float32Array> {
+    const found = find(name);
+    if (!found) return weights.read(name);
+    const tensor = (await layerOf(found.layer))[found.local];
+    if (!tensor)
+      throw new Error(
+        `weights: expected the transformed layer ${found.layer} to have '${found.local}', got ${Object.keys(await layerOf(found.layer)).join(', ')}.`,
+      );
+    return tensor.data as Float32Array;
+  }
 
   return {
     names: () => names,
     has: (name) => names.includes(name),
-    shape: (name) =>
-      weights.has(name) ? weights.shape(name) : (added[find(name)?.local ?? ''] ?? weights.shape(name)),
-    async read(name) {
-      const found = find(name);
-      if (!found) return weights.read(name);
-      const tensor = (await layerOf(found.layer))[found.local];
-      if (!tensor)
-        throw new Error(
-          `weights: expected the transformed layer ${found.layer} to have '${found.local}', got ${Object.keys(await layerOf(found.layer)).join(', ')}.`,
-        );
-      return tensor.data as Float32Array;
-    },
-    readRows: (name, rows) => weights.readRows(name, rows),
+    shape,
+    read,
+    readRows: async (name, rows) =>
+      find(name) ? rowsOf(await read(name), shape(name)[1] as number, rows) : weights.readRows(name, rows),
   };
 }
 

@@ -24,6 +24,7 @@ import { dequantize, type Encoding, quantize, type SignedLevels, splitSite } fro
 import { type Executor, programCache, type Values } from '@mobilequant/tracer';
 import type { Tree } from './adamw.ts';
 import { movedLevels, noMoves } from './learned-rounding.ts';
+import { hashOf, hashOfIntegers } from './learning.ts';
 
 /** What to tune. */
 export interface TuningTargets {
@@ -62,6 +63,8 @@ export interface Tunable {
   values(parameters: Tree, part: Part): Values;
   /** Gradients in the parameters, from those in the inputs (under full names). */
   gradients(parameters: Tree, inputs: Tree): Record<string, Float32Array>;
+  /** What tells the model's integers from others. */
+  fingerprint(): string;
 }
 
 const BIAS_UNIT = 0.2; // of a row's norm: what moves a bias is then about as large as what moves a scale
@@ -222,7 +225,9 @@ export async function tunable(executor: Executor, base: QuantizedModel, targets:
     return result;
   };
 
-  return { start, model, inputs, values, gradients };
+  const fingerprint = (): string => hashOf(linears.map(({ levels }) => levels && hashOfIntegers(levels)));
+
+  return { start, model, inputs, values, gradients, fingerprint };
 }
 
 /** Whether a parameter moves integers. */

@@ -2,6 +2,7 @@
 
 import {
   createDecoder,
+  deriveWeights,
   headName,
   layerTensorNames,
   type QuantizedModel,
@@ -216,6 +217,21 @@ test('tuning stops when it is told to, saved, and goes on as if nothing had happ
   expect(steps).toEqual(['targets 1', 'targets 2', 'tuning 4', 'tuning 5', 'tuning 6']);
   expect(await bits(resumed)).toEqual(whole);
   await expect(tune(runtime, input, { ...options, batch: 1, store })).rejects.toThrow(StateMismatchError);
+});
+
+test('a state of other integers is refused, before the targets are computed', async () => {
+  const input = await inputOf();
+  const store = memory();
+  await tune(runtime, input, { ...options, store, saveEvery: 0 });
+  const site = 'model.layers.1.mlp.w2.weight';
+  const step = input.model.encodings.get(site)?.scale[0] as number;
+  const data = await input.model.weights.read(site);
+  const next = data.with(0, (data[0] as number) + ((data[0] as number) > 0 ? -step : step)); // another integer, the same grid
+  const moved = { shape: input.model.weights.shape(site), read: async () => next };
+  const model = { ...input.model, weights: deriveWeights(input.model.weights, new Map([[site, moved]])) };
+  const onProgress = () => expect.unreachable();
+  const resumed = tune(runtime, { ...input, model }, { ...options, store, onProgress });
+  await expect(resumed).rejects.toThrow(StateMismatchError);
 });
 
 test('tuning stops within its targets when it is told to', async () => {

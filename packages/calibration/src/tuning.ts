@@ -133,13 +133,9 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     throw new RangeError('tune: expected samples to learn from, got none. Give some that are not held out.');
   const targets = { ...DEFAULT_TARGETS, ...options.targets };
   const settings = { steps, batch, rate, warmUp, hidden, seed, evaluateEvery, patience, targets };
-  const fingerprint = fingerprintOf(input, settings);
 
   const tuning = await tunable(executor, model, targets);
-  const programs = tuningPrograms(executor, model.config, float, tuning.inputs);
-  const aims = await aimsOf(executor, float, [...samples, ...heldOut], onProgress, signal);
-  const session: TuningSession = { tuning, programs, targetOf: aims.of, hidden };
-
+  const fingerprint = store ? fingerprintOf(input, settings, tuning) : '';
   const optimizer = adamW({ beta2: BETA2 });
   const parameters = tuning.start();
   const moments = optimizer.init(parameters);
@@ -154,6 +150,9 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     evaluations.restore(state);
   }
 
+  const programs = tuningPrograms(executor, model.config, float, tuning.inputs);
+  const aims = await aimsOf(executor, float, [...samples, ...heldOut], onProgress, signal);
+  const session: TuningSession = { tuning, programs, targetOf: aims.of, hidden };
   let saved = performance.now();
   const save = async (): Promise<void> => {
     const { first, second, step } = moments;
@@ -174,23 +173,27 @@ export async function tune(executor: Executor, input: TuningInput, options: Tuni
     onEvaluation?.({ step: moments.step, divergence });
   };
 
-  if (evaluations.done.length === 0) await evaluate();
-  const progress = progressOf('tuning', steps, onProgress, moments.step);
-  while (moments.step < steps && !evaluations.stale(patience)) {
-    const { step } = moments;
-    const chosen = Array.from({ length: batch }, (_, i) => inOrder(samples, step * batch + i, seed));
-    const { loss, gradients } = await tuningGradients(session, parameters, chosen);
-    checkLoss(loss, `tuning, step ${step}`);
-    optimizer.update(parameters, gradients, moments, () => learningRateAt({ from: rate, to: 0 }, step, steps, warmUp));
-    progress.step(loss);
-    if (moments.step % evaluateEvery === 0 || moments.step === steps) await evaluate();
-    if (signal?.aborted) {
-      await save();
-      throw new InterruptedError(moments.step);
+  try {
+    if (evaluations.done.length === 0) await evaluate();
+    const progress = progressOf('tuning', steps, onProgress, moments.step);
+    while (moments.step < steps && !evaluations.stale(patience)) {
+      const { step } = moments;
+      const chosen = Array.from({ length: batch }, (_, i) => inOrder(samples, step * batch + i, seed));
+      const { loss, gradients } = await tuningGradients(session, parameters, chosen);
+      checkLoss(loss, `tuning, step ${step}`);
+      const learningRate = learningRateAt({ from: rate, to: 0 }, step, steps, warmUp);
+      optimizer.update(parameters, gradients, moments, () => learningRate);
+      progress.step(loss);
+      if (moments.step % evaluateEvery === 0 || moments.step === steps) await evaluate();
+      if (signal?.aborted) {
+        await save();
+        throw new InterruptedError(moments.step);
+      }
+      if (store && performance.now() - saved > saveEvery * 1000) await save();
     }
-    if (store && performance.now() - saved > saveEvery * 1000) await save();
+  } finally {
+    await Promise.all([programs.release(), aims.release()]);
   }
-  await Promise.all([programs.release(), aims.release()]);
   const best = heldOut.length > 0 ? evaluations.best : { step: moments.step, parameters };
   return { model: tuning.model(best.parameters), evaluations: evaluations.done, step: best.step };
 }
@@ -394,10 +397,15 @@ export function inOrder<Sample>(samples: readonly Sample[], position: number, se
   return order[position % samples.length]?.sample as Sample;
 }
 
-/** Distinguishes runs: the models' configs, grids, settings, and the samples' ids. */
-function fingerprintOf({ model, float, samples, heldOut }: TuningInput, settings: { readonly steps: number }): string {
+/** Distinguishes runs: the models' configs, integers, grids, settings, and the samples' ids. */
+function fingerprintOf(
+  { model, float, samples, heldOut }: TuningInput,
+  settings: { readonly steps: number },
+  tuning: Pick<Tunable, 'fingerprint'>,
+): string {
   const grids = [...model.encodings].map(([site, { scale, zeroPoint }]) => [site, [...scale], [...zeroPoint]]);
   const texts = [samples, heldOut].map((set) => set.map((sample) => [...sample]));
   const { name } = model.recipe;
-  return `tuning ${name} ${settings.steps} ${hashOf([model.config, float.config, model.recipe, grids, texts, settings])}`;
+  const facts = [model.config, float.config, model.recipe, tuning.fingerprint(), grids, texts, settings];
+  return `tuning ${name} ${settings.steps} ${hashOf(facts)}`;
 }
