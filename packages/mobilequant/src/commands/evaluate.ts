@@ -1,5 +1,4 @@
 /** `mobilequant evaluate`: the perplexity of a model in one of its forms, and what is lost where. */
-import { readTokenizer } from '@mobilequant/checkpoint/node';
 import { cachedWeights, createDecoder, type LanguageModel, simulatedReading, withPrefix } from '@mobilequant/core';
 import {
   type Comparison,
@@ -13,14 +12,22 @@ import {
 } from '@mobilequant/evaluator';
 import { NonFiniteError } from '@mobilequant/quantizer';
 import type { Runtime } from '@mobilequant/tracer';
-import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { FORMS, type Form, type FormOptions, floatModel, openForm, readFloatForm } from '../forms.ts';
+import {
+  type Command,
+  checkStopped,
+  command,
+  pathFrom,
+  runtimeFrom,
+  runtimeOptions,
+  type Surroundings,
+} from '../command.ts';
+import { FORMS, type Form, type FormOptions, floatModel, openForm, readFloatForm, simulatedModel } from '../forms.ts';
 import { choice, flag, integer, text, UsageError } from '../options.ts';
 import { duration, progressTo } from '../progress.ts';
 import { isQuantized, readQuantized, roundsWeights } from '../quantized-directory.ts';
-import type { Model } from '../read-model.ts';
 import { allTokens, readTokens } from '../samples.ts';
 import { openModel } from './calibration-options.ts';
+import { findModel, tokenizerAt } from './find-model.ts';
 import { describeDivergences, siteDivergences } from './site-divergences.ts';
 import { measureTasks, taskOptions } from './task-measurements.ts';
 
@@ -32,7 +39,7 @@ const options = {
   windows: integer('N', 'windows (default: all of the text)', 1, undefined),
   form: choice(FORMS, 'which form of the model', 'simulated'),
   compare: choice(['none', ...FORMS], 'with another form on the same text: perplexity, agreement, divergence', 'none'),
-  reference: text('MODEL', 'compare with the float model that DIR was made of, behind the same prefix', undefined),
+  reference: text('MODEL', 'compare with the model that DIR was made of, float or quantized', undefined),
   layers: flag('signal to noise of each layer, simulated against float'),
   sites: flag('signal to noise of each quantized site'),
   divergence: choice(['none', 'kinds', 'sites'], 'of the logits, by each kind of site alone, or each site', 'none'),
@@ -46,8 +53,9 @@ Word perplexity is that of the whitespace-separated words of the scored text. Si
 Divergence is that of the first 2 windows; of single sites, which takes minutes, of the first.
 A form's perplexity over another's is given with its standard error, over windows and paired.
 Presets round the weights of DIR and tune: its float form is a model with these weights, no longer the one that it was made of (--reference).
+A float model for --reference is run behind the prefix of DIR; a quantized one, say that an exported DIR was made of, in its simulated form.
 With --tasks: the items of lm-evaluation-harness's tasks, counted as it counts them (docs/evaluation.md).
-DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model (float), or what export wrote (integer; htp for an NPU's).`;
+DIR is what quantize wrote, or a quantized model of the reference implementation (all forms), a float model as quantize takes it (float), or what export wrote (integer; htp for an NPU's).`;
 
 /** Options that are about the windows of a text. */
 const OF_WINDOWS = ['data', 'windows', 'reference', 'compare', 'layers', 'sites', 'divergence'] as const;
@@ -90,14 +98,14 @@ export const evaluate: Command = command({
     if (reference !== undefined && values.compare !== 'none')
       throw new UsageError(`--reference: expected no --compare beside it, got ${values.compare}.`);
     const { print, report, status, signal } = surroundings;
-    const directory = pathFrom(surroundings, name as string);
+    const { path: directory } = await findModel(name as string, form, surroundings);
     const runtime = runtimeFrom(others);
     if (fused && !(await runtime.exactIntegerProducts()))
       report('This processor’s own sums of 8-bit products saturate: fused, the model is far from what others compute.');
-    const tokenizer = await readTokenizer(directory).catch(() => undefined); // ids alone can be measured too
+    const tokenizer = await tokenizerAt(directory).catch(() => undefined); // ids alone can be measured too
     const source = await readTokens(
       [pathFrom(surroundings, data)],
-      async () => tokenizer ?? readTokenizer(directory), // the second one says what is missing
+      async () => tokenizer ?? tokenizerAt(directory), // the second one says what is missing
     );
     const text = allTokens(source);
     const range = { tokens, ...(windows !== undefined && { windows }) };
@@ -109,8 +117,10 @@ export const evaluate: Command = command({
 
     const model = await openForm(runtime, directory, form, { tokens, fused });
     // What is asked for beside is looked for now, not after minutes of measuring.
-    const original = reference === undefined ? undefined : await openModel(reference, surroundings);
-    const other = await comparedModel(runtime, directory, original ?? values.compare, { tokens, fused });
+    const other =
+      reference === undefined
+        ? await comparedForm(runtime, directory, values.compare, { tokens, fused })
+        : await referenceModel(runtime, directory, reference, surroundings);
     if (compare === 'float' && form !== 'float' && isQuantized(directory) && (await roundsWeights(directory)))
       report('The float form has the weights of this directory, which were rounded; compare with --reference MODEL.');
     if (layers || sites || divergence !== 'none') await readQuantized(directory);
@@ -168,21 +178,26 @@ export const evaluate: Command = command({
   },
 });
 
-/** What a model is compared with: the float model that it was made of, another form of it, or nothing. */
-async function comparedModel(
+/** Another form of a model, to compare it with. */
+const comparedForm = async (
   runtime: Runtime,
   directory: string,
-  what: Model | Form | 'none',
+  form: Form | 'none',
   options: FormOptions,
-): Promise<LanguageModel | undefined> {
-  if (what === 'none') return undefined;
-  return typeof what === 'string'
-    ? openForm(runtime, directory, what, options)
-    : referenceModel(runtime, directory, what);
-}
+): Promise<LanguageModel | undefined> => (form === 'none' ? undefined : openForm(runtime, directory, form, options));
 
-/** The float model behind the prefix of a quantized one. */
-async function referenceModel(runtime: Runtime, directory: string, { config, weights }: Model): Promise<LanguageModel> {
+/** What a model was made of: a quantized model as its sites are simulated, or a float one behind the prefix of the quantized. */
+async function referenceModel(
+  runtime: Runtime,
+  directory: string,
+  reference: string,
+  surroundings: Surroundings,
+): Promise<LanguageModel> {
+  const source = pathFrom(surroundings, reference);
+  if (isQuantized(source)) return simulatedModel(runtime, await readQuantized(source));
+  const { config, weights } = await openModel(reference, surroundings);
+  if (!isQuantized(directory))
+    throw new UsageError(`--reference: expected a quantized model, since DIR is none, got a float one, ${reference}.`);
   const { prefix } = (await readQuantized(directory)).config;
   return floatModel(runtime, await withPrefix(runtime, config, weights, prefix));
 }
