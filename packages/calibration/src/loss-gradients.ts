@@ -8,6 +8,7 @@ import {
   createDecoder,
   type DecoderConfig,
   floatTap,
+  headRows,
   logits,
   readHead,
   readLayer,
@@ -34,7 +35,6 @@ export interface GradientsInput {
 const VALUE = 'value:';
 const GRADIENT = 'gradient:';
 const QUERY_CHUNK = 128;
-const HEAD_ROWS = 128;
 
 /** What some tokens have at a site, and the loss's gradient in it: `[tokens, channels]`, or in attention `[heads, tokens, …]`. Equal shapes. */
 export interface SiteGradient {
@@ -144,8 +144,9 @@ async function headGradient(
   const { hidden, vocab } = config;
   const head = await readHead(weights);
   const result = new Float32Array(x.length); // the last token foretells nothing
-  for (let from = 0; from < text.length - 1; from += HEAD_ROWS) {
-    const rows = Math.min(HEAD_ROWS, text.length - 1 - from);
+  const most = headRows(config);
+  for (let from = 0; from < text.length - 1; from += most) {
+    const rows = Math.min(most, text.length - 1 - from);
     const given = { ...head, x: { data: x.subarray(from * hidden, (from + rows) * hidden), shape: [rows, hidden] } };
     const forward = await programs.program(
       `probabilities ${rows}`,

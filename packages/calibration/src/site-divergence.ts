@@ -8,6 +8,7 @@
 import {
   createDecoder,
   type FloatModel,
+  headRows,
   headShapes,
   logits,
   type Part,
@@ -40,9 +41,6 @@ export interface SiteDivergenceOptions {
   /** Looked at before each layer; an aborted one throws its reason. */
   readonly signal?: AbortSignal;
 }
-
-/** Rows of logits compared at once. */
-const HEAD_ROWS = 128;
 
 /**
  * The mean divergence of each group, in nats a token. In memory are the states before each layer and the logits of one sample.
@@ -82,8 +80,9 @@ export async function siteDivergence(
   const divergenceOf = async (reading: Reading, x: Float32Array, target: Float32Array): Promise<number> => {
     const own = { ...(await readHead(weights)), ...reading.values('head') };
     let sum = 0;
-    for (let from = 0; from * hidden < x.length; from += HEAD_ROWS) {
-      const rows = Math.min(HEAD_ROWS, x.length / hidden - from);
+    const most = headRows(config);
+    for (let from = 0; from * hidden < x.length; from += most) {
+      const rows = Math.min(most, x.length / hidden - from);
       const part = (values: Float32Array, columns: number) => ({
         data: values.subarray(from * columns, (from + rows) * columns),
         shape: [rows, columns] as const,

@@ -10,6 +10,7 @@ import {
   type DecoderConfig,
   type FakeQuantizeAttributes,
   type FloatModel,
+  headRows,
   logits,
   type Part,
   type QuantizedModel,
@@ -64,7 +65,6 @@ export interface TuningPrograms {
 const GRADIENT = 'd:';
 const FLOAT = 'float:';
 const QUERY_CHUNK = 128;
-const HEAD_ROWS = 128;
 const HEAD_WEIGHT = 'lm_head.weight';
 
 /** Where the head's tensors have their sites. */
@@ -169,8 +169,9 @@ export function tuningPrograms(
           const columns = data.length / tokens;
           return { data: data.subarray(from * columns, (from + rows) * columns), shape: [rows, columns] };
         };
-        for (let from = 0; from < tokens; from += HEAD_ROWS) {
-          const rows = Math.min(HEAD_ROWS, tokens - from);
+        const most = headRows(config);
+        for (let from = 0; from < tokens; from += most) {
+          const rows = Math.min(most, tokens - from);
           const feeds = { ...given, x: rowsOf(x, from, rows), target: rowsOf(target, from, rows) };
           const program = await programs.program(
             `${kind} ${rows} ${key}`,

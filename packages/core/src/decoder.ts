@@ -9,12 +9,10 @@ import { block } from './block.ts';
 import { type DecoderConfig, isSliding } from './config.ts';
 import { contextCache, specsOf } from './context.ts';
 import * as head from './head.ts';
+import { headRows } from './head-rows.ts';
 import { floatReading, type Reading } from './reading.ts';
 import { paddedTree, type TokenTree, treeContext } from './token-tree.ts';
 import { embed, headShapes, layerShapes, readHead, readLayer, type Weights } from './weights.ts';
-
-/** Rows of logits computed at once. */
-const HEAD_ROWS = 128;
 
 /** Trees have any number of tokens: rounded up to a multiple of this, they share programs. */
 const TREE_STEP = 64;
@@ -87,8 +85,9 @@ export function createDecoder(
     const tokens = x.length / hidden;
     const result = new Float32Array(kind === 'logits' ? tokens * config.vocab : tokens);
     const shared = { ...(await readHead(weights)), ...reading.values('head') };
-    for (let from = 0; from < tokens; from += HEAD_ROWS) {
-      const rows = Math.min(HEAD_ROWS, tokens - from);
+    const most = headRows(config);
+    for (let from = 0; from < tokens; from += most) {
+      const rows = Math.min(most, tokens - from);
       const feeds = {
         ...shared,
         x: { data: x.subarray(from * hidden, (from + rows) * hidden), shape: [rows, hidden] },

@@ -28,6 +28,7 @@ export { deviceForm, quantizedDeviceForm } from './device-form.ts';
 export { type FakeQuantizeAttributes, fakeQuantize } from './fake-quantize.ts';
 export { type GenerateOptions, generate } from './generate.ts';
 export { type HeadWeights, logits, negativeLogLikelihood } from './head.ts';
+export { headRows } from './head-rows.ts';
 export { type LanguageModel, languageModel, type TextReader } from './language-model.ts';
 export { mulberry32 } from './mulberry32.ts';
 export { norm } from './norm.ts';
