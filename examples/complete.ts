@@ -1,7 +1,7 @@
 /**
  * Goes on with a text, token by token, always the likeliest: a look at what a model of any covered architecture says.
  *
- *     node examples/complete.ts MODEL 'Once upon a time' [TOKENS]
+ *     pnpm exec node examples/complete.ts MODEL 'Once upon a time' [TOKENS]
  *
  * MODEL is a directory, a GGUF file, or a name on the Hugging Face hub. The whole text is computed for each token (no cache), padded
  * to one length on the right, where a causal decoder does not look.

@@ -3,7 +3,7 @@
  *
  * Weights of 4 bits in groups of 32, but 8 bits in the first and the last layer, and the residual stream left in float.
  *
- *     node examples/custom-recipe.ts
+ *     pnpm exec node examples/custom-recipe.ts
  */
 import { fileURLToPath } from 'node:url';
 import { quantizeBy } from '@mobilequant/calibration';

@@ -4,7 +4,7 @@
  * This one measures how heavy the tails of each site are, the largest value over the root mean square: what makes a site
  * hard to quantize with one scale.
  *
- *     node examples/custom-tap.ts
+ *     pnpm exec node examples/custom-tap.ts
  */
 import { fileURLToPath } from 'node:url';
 import { block, contextValues, embed, readLayer, specsOf, type Tap } from '@mobilequant/core';

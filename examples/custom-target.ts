@@ -2,7 +2,7 @@
  * A target of one's own: the linears of a quantized model as a C header. Weights are integers, bytes or two of 4 bits in a byte, and the
  * function that multiplies by them stays in integers until its sums are done.
  *
- *     node examples/custom-target.ts FOLDER
+ *     pnpm exec node examples/custom-target.ts FOLDER
  */
 import { fileURLToPath } from 'node:url';
 import { quantizeBy } from '@mobilequant/calibration';
