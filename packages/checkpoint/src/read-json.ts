@@ -14,12 +14,12 @@ export async function readJson(path: string): Promise<JsonObject> {
   return parseJsonObject((await readFile(path, 'utf8')).replace(/^\uFEFF/, ''), path, 'file');
 }
 
-/** The object in a JSON file, or nothing when there is no such file. */
+/** The object in a JSON file, or nothing when there is neither such a file nor such a folder. */
 export async function readJsonIfThere(path: string): Promise<JsonObject | undefined> {
   try {
     return await readJson(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
     throw error;
   }
 }

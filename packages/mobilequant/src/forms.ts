@@ -3,7 +3,7 @@
  * an NPU, in its arithmetic).
  */
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -22,6 +22,7 @@ import type { Runtime } from '@mobilequant/tracer';
 import { isQuantized, QUANTIZATION_FILE, readFloat, readQuantized } from './quantized-directory.ts';
 import { QuantizedDirectoryError } from './quantized-directory-error.ts';
 import { readModel } from './read-model.ts';
+import { hasWeights } from './weight-files.ts';
 
 export const FORMS = ['float', 'simulated', 'integer', 'htp'] as const;
 
@@ -44,7 +45,7 @@ export interface FormOptions {
 }
 
 /**
- * A form of the model in a directory, one that `quantize` wrote, a float checkpoint (float only), or an exported one (integer; htp for
+ * A form of the model in a directory, one that `quantize` wrote, a float checkpoint or GGUF file (float only), or an exported one (integer; htp for
  * what was exported for an NPU).
  *
  * @throws QuantizedDirectoryError when the directory does not have that form.
@@ -55,7 +56,7 @@ export async function openForm(
   form: Form,
   options: FormOptions,
 ): Promise<LanguageModel> {
-  if (form === 'float' || form === 'simulated') checkHasWeights(directory, form);
+  if (form === 'float' || form === 'simulated') await checkHasWeights(directory, form);
   switch (form) {
     case 'float':
       return floatModel(runtime, await readFloatForm(directory));
@@ -92,10 +93,15 @@ const onnxFile = (directory: string): string | undefined =>
     .map((name) => join(directory, name))
     .find((file) => existsSync(file));
 
-/** Only the integer form is left in an exported directory. */
-function checkHasWeights(directory: string, form: Form): void {
+/** Whether a directory holds an exported model alone; its config.json, where there is one, is for other programs. */
+export async function isExport(directory: string): Promise<boolean> {
   const isExported = onnxFile(directory) !== undefined || existsSync(join(directory, PREFILL_FILE));
-  if (existsSync(join(directory, 'config.json')) || !isExported) return;
+  return isExported && !hasWeights(await readdir(directory));
+}
+
+/** @throws QuantizedDirectoryError for an exported directory, in which only the integer form is left. */
+export async function checkHasWeights(directory: string, form: Form): Promise<void> {
+  if (!(await isExport(directory))) return;
   throw new QuantizedDirectoryError(
     directory,
     `a model directory for the form ${form}`,

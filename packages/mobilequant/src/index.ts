@@ -16,6 +16,7 @@ export { type Converted, type ConvertOptions, convertDirectory } from './convert
 export { evaluateTasks, type TaskRun, type TaskRunOptions } from './evaluate-tasks.ts';
 export { type ExportContextOptions, exportContext, qnnContextTarget } from './export-context.ts';
 export { type ExportDirectoryOptions, exportDirectory } from './export-directory.ts';
+export { FileError } from './file-error.ts';
 // Measure and export
 export {
   exportedModel,

@@ -17,7 +17,7 @@ export interface NpuInputs {
 
 const ZERO = 128; // of the grid of keys and values
 
-/** Tokens that prefill of an exported directory takes. @throws QuantizedDirectoryError if there is none. */
+/** Tokens that prefill of an exported directory takes. @throws QuantizedDirectoryError if there is none, or one for GenAI, which gives ids otherwise. */
 export async function prefillTokens(directory: string): Promise<number> {
   const graph = await readGraph(join(directory, 'prefill-inputs.onnx')).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code !== 'ENOENT' && cause.code !== 'ENOTDIR') throw cause;
@@ -28,6 +28,14 @@ export async function prefillTokens(directory: string): Promise<number> {
       'Export with --target qnn-qdq first.',
     );
   });
+  const ids = graph.inputs.find(({ name }) => name === 'input_ids')?.shape ?? [];
+  if (ids.length > 1)
+    throw new QuantizedDirectoryError(
+      directory,
+      'ids of the shape [tokens]',
+      `[${ids.join(', ')}]`,
+      'What was exported for GenAI runs in GenAI; export with the target qnn-qdq to run it by this command.',
+    );
   return sizeOf(directory, graph, 'input_ids', 0);
 }
 

@@ -1,7 +1,7 @@
 /** Observations as files: one JSON object, with the bins and counts of each histogram as lists. */
-import { readFile } from 'node:fs/promises';
 import { joinObservations, type Observation, type SiteHistogram } from '@mobilequant/calibration';
 import { writeFileAtomic } from '@mobilequant/checkpoint/node';
+import { readText } from './file-error.ts';
 import { toolVersion } from './version.ts';
 
 const KIND = 'observation';
@@ -73,11 +73,11 @@ export function parseObservation(content: string, file: string): Observation {
   return { fingerprint, prefix, parts, count, sites: new Map(sites) };
 }
 
-/** What several files hold together; nothing of none. */
+/** What several files hold together; nothing of none. @throws FileError, or as `parseObservation` and `joinObservations`. */
 export async function readObservations(files: readonly string[]): Promise<Observation | undefined> {
   if (files.length === 0) return undefined;
   const parts = new Map<string, Observation>();
-  for (const file of files) parts.set(file, parseObservation(await readFile(file, 'utf8'), file));
+  for (const file of files) parts.set(file, parseObservation(await readText(file), file));
   return joinObservations(parts);
 }
 

@@ -1,5 +1,6 @@
 /** How long computations show how far they are. */
 import type { OnProgress } from '@mobilequant/calibration';
+import type { DownloadProgress } from '@mobilequant/checkpoint/node';
 import type { Surroundings } from './command.ts';
 
 /** Writes progress as a status line. */
@@ -9,6 +10,12 @@ export const progressTo =
     const left = secondsLeft === undefined || done === total ? '' : `, ${duration(secondsLeft)} left`;
     status(`${stage}: ${done} of ${total}${loss === undefined ? '' : `, loss ${loss.toPrecision(4)}`}${left}`);
   };
+
+/** Writes how far a download is as a status line. */
+export const downloadTo =
+  ({ status }: Pick<Surroundings, 'status'>): ((progress: DownloadProgress) => void) =>
+  ({ file, received, total }) =>
+    status(`download: ${size(received)} of ${size(total)}, ${file}`);
 
 /**
  * Seconds in the unit that a person would use.

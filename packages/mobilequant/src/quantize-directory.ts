@@ -154,7 +154,8 @@ const placed = ({ cost, before, after }: Placement) => ({ placement: { cost, bef
 
 const isPreset = (method: Method | Preset): method is Preset => (PRESETS as readonly string[]).includes(method);
 
-const learnsByEpochs = (method: Method): boolean => method === 'omniquant' || method === 'mobilequant';
+/** Whether a method sees its samples several times. */
+export const learnsByEpochs = (method: Method | Preset): boolean => method === 'omniquant' || method === 'mobilequant';
 
 const sizeOf = (samples: readonly Int32Array[]): string => `${samples.length} × ${samples[0]?.length ?? 0} tokens`;
 

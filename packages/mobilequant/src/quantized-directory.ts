@@ -124,7 +124,7 @@ export async function readQuantized(directory: string): Promise<QuantizedModel &
       directory,
       `a quantized model with ${QUANTIZATION_FILE}`,
       'a float model',
-      'Run `mobilequant quantize` first; as it is, it has only the form float.',
+      'Run `mobilequant quantize` first; as it is, it has only the form float (`--form float`).',
     );
   }
   if (json['format'] !== FORMAT) {

@@ -2,11 +2,14 @@
 import { basename, resolve } from 'node:path';
 import { readJson } from '@mobilequant/checkpoint/node';
 import { parseRecipe, type Recipe, recipeByName, recipeFromReferenceConfig } from '@mobilequant/quantizer';
+import { fromFile } from './file-error.ts';
 
-/** Anything that looks like a file is one; relative paths start from `directory`. */
+const ADVICE = 'Check the path. A name without .json or / is a built-in recipe.';
+
+/** Anything that looks like a file is one; relative paths start from `directory`. Throws a FileError where there is none. */
 export async function readRecipe(nameOrFile: string, directory = '.'): Promise<Recipe> {
   if (!/[/\\]|\.json$/.test(nameOrFile)) return recipeByName(nameOrFile);
-  const json = await readJson(resolve(directory, nameOrFile));
+  const json = await fromFile(resolve(directory, nameOrFile), readJson, ADVICE);
   return isReference(json) ? recipeFromReferenceConfig(json, basename(nameOrFile, '.json')) : parseRecipe(json);
 }
 

@@ -1,6 +1,7 @@
 /** What `mobilequant evaluate --json` printed, from a file. */
 import { type JsonObject, readJson } from '@mobilequant/checkpoint/node';
 import type { Score } from '@mobilequant/report';
+import { fromFile } from './file-error.ts';
 
 /** A file that does not hold a result of `evaluate`. */
 export class ScoreError extends Error {
@@ -13,9 +14,9 @@ export class ScoreError extends Error {
   }
 }
 
-/** @throws ScoreError for a field that is missing or no finite number; FormatError for what is no JSON. */
+/** @throws FileError where there is no file; ScoreError for a field that is missing or no finite number; FormatError for what is no JSON. */
 export async function readScore(file: string): Promise<Score> {
-  const json = await readJson(file);
+  const json = await fromFile(file, readJson);
   const number = (from: JsonObject, name: string): number => {
     const value = from[name];
     if (typeof value === 'number' && Number.isFinite(value)) return value;

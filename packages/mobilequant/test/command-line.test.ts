@@ -1,9 +1,9 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeSafetensors } from '@mobilequant/checkpoint/node';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { run } from './run.ts';
 import { tinyText, writeTinyModel } from './tiny-model.ts';
 
@@ -21,6 +21,22 @@ afterAll(() => rm(directory, { recursive: true, force: true }));
 const mobilequant = (...args: string[]) => run(directory, args);
 
 const CALIBRATION = ['--calibration', 'calibration.txt', '--samples', '4', '--tokens', '16', '--threads', '1'];
+const COMMANDS = [
+  ...[
+    'quantize',
+    'observe',
+    'evaluate',
+    'report',
+    'merge',
+    'export',
+    'lint',
+    'convert',
+    'all',
+    'encodings',
+    'generate',
+  ],
+  ...['device compile', 'device emulate', 'device benchmark', 'device list'],
+];
 const PROMPT = tinyText(8, 3);
 const MEASURE = ['--data', 'test.txt', '--tokens', '16', '--windows', '3', '--threads', '1', '--json'];
 
@@ -129,6 +145,17 @@ describe('from a model to an exported one', () => {
     const exported = JSON.parse((await mobilequant('evaluate', 'exported', ...MEASURE, '--form', 'integer')).out);
     const fresh = JSON.parse((await mobilequant('evaluate', 'minmax', ...MEASURE, '--form', 'integer')).out);
     expect(exported.tokenPerplexity).toBe(fresh.tokenPerplexity);
+
+    const against = ['evaluate', 'exported', ...MEASURE, '--form', 'integer', '--reference'];
+    const { comparison } = JSON.parse((await mobilequant(...against, 'minmax')).out);
+    const simulated = JSON.parse((await mobilequant('evaluate', 'minmax', ...MEASURE)).out);
+    expect(comparison.tokenPerplexity / simulated.tokenPerplexity).toBeCloseTo(1, 6);
+    expect((comparison.tokenPerplexity * comparison.ratio) / exported.tokenPerplexity).toBeCloseTo(1, 6);
+    const float = await mobilequant(...against, 'model');
+    expect(float).toMatchObject({
+      status: 2,
+      reports: expect.stringContaining('--reference: expected a quantized model'),
+    });
   });
 
   test.each([
@@ -281,6 +308,95 @@ describe('from a model to an exported one', () => {
   });
 });
 
+describe('a float model in any form that quantize takes', () => {
+  const gguf = fileURLToPath(new URL('../../checkpoint/test/fixtures/gguf/tiny.gguf', import.meta.url));
+  const FLOAT = ['--form', 'float', '--threads', '1', '--json'];
+  afterEach(() => vi.unstubAllEnvs());
+
+  const measured = async (model: string) => {
+    const { out, reports } = await mobilequant('evaluate', model, '--data', 'test.txt', '--tokens', '16', ...FLOAT);
+    expect(reports).toBe('');
+    return JSON.parse(out).tokenPerplexity as number;
+  };
+  const said = async (model: string, prompt: string) => {
+    const { out, reports } = await mobilequant('generate', model, '--prompt', prompt, '--tokens', '6', ...FLOAT);
+    expect(reports).toBe('');
+    return JSON.parse(out).tokens as number[];
+  };
+
+  test('a GGUF file, or a directory with one, is what it is as a directory', async () => {
+    await mobilequant('convert', gguf, '--out', 'from-gguf');
+    await mkdir(join(directory, 'with-gguf'));
+    await cp(gguf, join(directory, 'with-gguf', 'tiny.gguf'));
+    for (const model of [gguf, 'with-gguf']) {
+      expect(await measured(model)).toBe(await measured('from-gguf'));
+      expect(await said(model, 'the cat')).toEqual(await said('from-gguf', 'the cat'));
+    }
+  });
+
+  test('a model on the hub is found in the cache, and asked for in its float form alone', async () => {
+    vi.stubEnv('XDG_CACHE_HOME', join(directory, 'cache'));
+    await cp(join(directory, 'model'), join(directory, 'cache/mobilequant/models/someone--small/main'), {
+      recursive: true,
+    });
+    expect(await measured('someone/small')).toBe(await measured('model'));
+    expect(await said('someone/small', PROMPT)).toEqual(await said('model', PROMPT));
+    for (const args of [
+      ['evaluate', 'someone/small', ...MEASURE],
+      ['generate', gguf, '--prompt', PROMPT],
+    ])
+      expect(await mobilequant(...args)).toMatchObject({ status: 1, reports: expect.stringContaining('--form float') });
+  });
+});
+
+describe('generate begins a prompt', () => {
+  const said = async (model: string, prompt: string, form: string) => {
+    const options = ['--prompt', prompt, '--tokens', '8', '--form', form, '--threads', '1', '--json'];
+    return JSON.parse((await mobilequant('generate', model, ...options)).out).tokens as number[];
+  };
+  /** A copy of a directory whose tokenizer puts `<s>` before a text. */
+  const withBeginning = async (from: string, to: string) => {
+    await cp(join(directory, from), join(directory, to), { recursive: true });
+    const file = join(directory, to, 'tokenizer.json');
+    const special = { SpecialToken: { id: '<s>', type_id: 0 } };
+    const processor = {
+      type: 'TemplateProcessing',
+      single: [special, { Sequence: { id: 'A', type_id: 0 } }],
+      pair: [],
+      special_tokens: { '<s>': { id: '<s>', ids: [0], tokens: ['<s>'] } },
+    };
+    await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), post_processor: processor }));
+  };
+
+  test('as the tokenizer does, where no prefix stands there', async () => {
+    await quantize('bare', '--method', 'minmax');
+    for (const [model, form] of [
+      ['model', 'float'],
+      ['bare', 'simulated'],
+      ['bare', 'integer'],
+    ] as const) {
+      await withBeginning(model, 'begun');
+      const begun = await said('begun', PROMPT, form);
+      expect(begun).toEqual(await said(model, `<${PROMPT}`, form)); // '<' is unknown, and stands for `<s>`
+      expect(begun).not.toEqual(await said(model, PROMPT, form));
+    }
+  });
+
+  test('behind a prefix as it is, and for an export', async () => {
+    await quantize('behind', '--method', 'fast', '--prefix', '0,5');
+    await mobilequant('export', 'bare', '--out', 'bare-exported', '--tokens', '32');
+    for (const [model, form] of [
+      ['behind', 'float'],
+      ['behind', 'simulated'],
+      ['bare-exported', 'integer'],
+    ] as const) {
+      await withBeginning(model, 'not-begun');
+      expect(await said('not-begun', PROMPT, form)).toEqual(await said(model, PROMPT, form));
+      await rm(join(directory, 'not-begun'), { recursive: true });
+    }
+  });
+});
+
 describe.each(['stablelm', 'phi'])('a %s, whose LayerNorms a rotation folds', (name) => {
   const model = fileURLToPath(new URL(`../../core/test/fixtures/${name}`, import.meta.url));
   const ids = 'ids.safetensors:ids';
@@ -357,7 +473,7 @@ describe('mistakes', () => {
   });
 
   test('--verbose says where an error comes from', async () => {
-    expect((await mobilequant('evaluate', 'nowhere', ...MEASURE, '--verbose')).reports).toContain('checkpoint.ts');
+    expect((await mobilequant('evaluate', 'nowhere', ...MEASURE, '--verbose')).reports).toContain('find-model.ts');
   });
 
   test('a text with fewer windows than asked for is measured, and that is reported', async () => {
@@ -378,6 +494,16 @@ describe('mistakes', () => {
       reports: 'The text has 3 windows of 64 tokens, 6 fewer than asked for.',
     });
   });
+});
+
+test.each(COMMANDS)('the help of %s gives each default once', async (...words) => {
+  const { out } = await mobilequant(...words.flatMap((name) => name.split(' ')), '--help');
+  expect(out.split('\n').filter((line) => /default.*default/.test(line))).toEqual([]);
+});
+
+test('observe takes no options that it does not use', async () => {
+  const { out } = await mobilequant('observe', '--help');
+  for (const name of ['learn', 'epochs', 'alpha', 'variant']) expect(out).not.toContain(`--${name} `);
 });
 
 test('help is printed, of the program and of each command', async () => {

@@ -168,6 +168,18 @@ describe('device emulate', () => {
   test('of something else than an export for an NPU is refused', async () => {
     const outcome = await mobilequant('device', 'emulate', 'model', '--soc', 'SM8650', '--prompt', 'a');
     expect(outcome).toMatchObject({ status: 1, reports: expect.stringContaining('expected an export for an NPU') });
+    const sizes = ['--tokens', '16', '--context', '32'];
+    await mobilequant('export', 'quantized', '--target', 'genai-qnn', '--out', 'genai', ...sizes);
+    for (const command of [
+      ['emulate', 'genai', '--prompt', 'to a'],
+      ['benchmark', 'genai'],
+    ])
+      expect(await mobilequant('device', ...command, '--soc', 'SM8650')).toMatchObject({
+        status: 1,
+        reports: expect.stringContaining(
+          'genai: expected ids of the shape [tokens], got [1, 16]. What was exported for GenAI runs in GenAI; export with the target qnn-qdq',
+        ),
+      });
   });
 });
 

@@ -1,11 +1,11 @@
 /** What a hurried or hostile user does, and that it ends in one line which says what to do, with nothing overwritten. */
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readSafetensors, writeSafetensors } from '@mobilequant/checkpoint/node';
 import { recipes, referenceConfigFromRecipe } from '@mobilequant/quantizer';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readModel } from '../src/index.ts';
+import { exportDirectory, readModel } from '../src/index.ts';
 import { run } from './run.ts';
 import { tinyText, writeTinyModel } from './tiny-model.ts';
 
@@ -57,10 +57,37 @@ describe('calls', () => {
     [['quantize', '', '--out', 'x', ...CALIBRATION], 'expected MODEL, got an empty text'],
     [['quantize', 'model', '--out', 'x', '--calibration', ''], '--calibration: expected FILE…, got an empty text'],
     [['quantize', 'model', '--out', 'x', ...CALIBRATION, '--seed', '-1'], "use '--seed=-XYZ'"],
+    [
+      ['quantize', 'model', '--out', 'x', ...CALIBRATION, '--alpha', '0.3', '--transform', 'smooth'],
+      "--alpha: expected smoothquant, omniquant or mobilequant as --method, got 'fast'.",
+    ],
+    [
+      ['quantize', 'model', '--out', 'x', ...CALIBRATION, '--method', 'minmax', '--variant', 'original'],
+      "--variant: expected smoothquant, omniquant or mobilequant as --method, got 'minmax'.",
+    ],
+    [
+      ['quantize', 'model', '--out', 'x', ...CALIBRATION, '--recipe', 'mine.json'],
+      'mine.json: expected a file, got no such file. Check the path. A name without .json or / is a built-in recipe.',
+    ],
   ])('%j ends with status 2', async (args, message) => {
     const { status, reports } = await mobilequant(...args);
     expect(reports).toContain(message);
     expect(status).toBe(2);
+  });
+
+  test('what a method is told has its defaults, and what it passes over is said', async () => {
+    const by = (model: string, out: string, method: string, ...more: string[]) =>
+      mobilequant('quantize', model, '--out', out, '--method', method, ...CALIBRATION, ...more);
+    await by('model', 'smoothed', 'smoothquant');
+    const { options } = JSON.parse(await readFile(at('smoothed', 'quantization.json'), 'utf8'));
+    expect(options.smoothing).toEqual({ alpha: 0.5, variant: 'modified' });
+    const { status, reports } = await by('nowhere', 'never', 'fast', '--epochs', '3');
+    expect({ status, reports }).toMatchObject({
+      status: 1,
+      reports: expect.stringContaining('--epochs is passed over: fast learns nothing in passes over samples.'),
+    });
+    const learned = await by('nowhere', 'never', 'fast', '--epochs', '3', '--rounding', 'learned');
+    expect(learned.reports).not.toContain('--epochs');
   });
 
   test('--version prints the version alone', async () => {
@@ -105,6 +132,23 @@ describe('recipes', () => {
 });
 
 describe('files', () => {
+  test.each([
+    ['merge', 'nothing.json'],
+    ['quantize', 'model', '--out', 'never', ...CALIBRATION, '--observed', 'nothing.json'],
+    ['report', 'quantized', '--out', 'never', '--results', 'nothing.json'],
+    ['encodings', 'calibration.txt', '--out', 'never', '--model', 'nothing.json'],
+  ])('%s of a file that is not there', async (...args) => {
+    const { status, reports } = await mobilequant(...args);
+    expect({ status, reports }).toEqual({
+      status: 1,
+      reports: `mobilequant: ${at('nothing.json')}: expected a file, got no such file. Check the path.`,
+    });
+  });
+
+  test('a directory is no file', async () => {
+    expect((await mobilequant('merge', 'model')).reports).toContain('model: expected a file, got a directory.');
+  });
+
   test('what is not text is refused, a text’s ending may be written large', async () => {
     await writeFile(at('bytes.txt'), Uint8Array.of(0x66, 0xff, 0x00, 0xfe));
     await writeFile(at('LARGE.TXT'), tinyText(400, 1));
@@ -172,12 +216,65 @@ describe('directories', () => {
     expect((await mobilequant('export', 'quantized', '--out', 'calibration.txt')).reports).toContain('got a file');
     expect((await mobilequant('export', 'quantized', '--out', 'exported', '--tokens', '16')).status).toBe(0);
     await cp(at('quantized'), at('beside'), { recursive: true });
-    expect((await mobilequant('export', 'beside', '--out', 'beside')).status).toBe(0);
+    for (const target of ['onnx', 'onnx', 'genai', 'genai'])
+      expect(await mobilequant('export', 'beside', '--out', 'beside', '--target', target)).toMatchObject({ status: 0 });
+  });
+
+  test('export beside its model writes over none of its files', async () => {
+    await cp(at('quantized'), at('source'), { recursive: true });
+    const files = () =>
+      readdir(at('source')).then((names) => Promise.all(names.map((name) => readFile(at('source', name)))));
+    const before = await files();
+    const { status, reports } = await mobilequant('export', 'source', '--out', 'source', '--target', 'transformers-js');
+    expect({ status, reports }).toMatchObject({
+      status: 1,
+      reports: expect.stringContaining(
+        "source: expected a directory without config.json for the target transformers-js, got the model's own. Choose another.",
+      ),
+    });
+    expect(await files()).toEqual(before);
+  });
+
+  test('a model from the hub with a folder onnx is no older export', async () => {
+    await cp(at('model'), at('download'), { recursive: true });
+    await mkdir(at('download', 'onnx'));
+    const args = ['export', 'quantized', '--target', 'transformers-js', '--out', 'download'];
+    let last = 'model.safetensors';
+    for (const weights of [last, 'pytorch_model.bin', 'model-00001-of-00002.safetensors', 'model.gguf']) {
+      await rename(at('download', last), at('download', weights));
+      last = weights;
+      const { status, reports } = await mobilequant(...args);
+      expect({ weights, status, reports }).toMatchObject({
+        status: 1,
+        reports: expect.stringContaining('expected a new or empty directory, or one with an exported model'),
+      });
+    }
+  });
+
+  test('a target of one’s own replaces what it wrote, and nothing else', async () => {
+    const files = new Map<string, string | Uint8Array>([
+      ['net.bin', Uint8Array.of(1)],
+      ['parts/more.txt', 'text'],
+    ]);
+    const target = { name: 'own', description: '', export: async () => files };
+    const write = () => exportDirectory(at('quantized'), at('own'), { target });
+    expect([...(await write()).keys()]).toEqual(['net.bin', 'parts/more.txt', 'tokenizer.json']);
+    await write();
+    await writeFile(at('own', 'parts', 'mine.txt'), 'mine');
+    await expect(write()).rejects.toThrow('expected a new or empty directory, or one with an exported model');
   });
 
   test('an exported directory has one form, which the error names', async () => {
-    const { reports } = await mobilequant('evaluate', 'exported', ...MEASURE);
-    expect(reports).toContain('Ask for the form integer');
+    await mobilequant('export', 'quantized', '--out', 'web', '--target', 'transformers-js');
+    const tasks = ['--tasks', 'lambada', '--data-dir', 'data'];
+    await mkdir(at('data', 'lambada_openai'), { recursive: true });
+    await writeFile(at('data', 'lambada_openai', 'test.jsonl'), '{"text":"to be"}\n');
+    for (const name of ['exported', 'web'])
+      for (const args of [MEASURE, tasks, [...MEASURE, '--form', 'float']])
+        expect(await mobilequant('evaluate', name, ...args)).toMatchObject({
+          status: 1,
+          reports: expect.stringContaining('Ask for the form integer'),
+        });
   });
 
   test('what cannot be compared is found out before anything is measured', async () => {

@@ -83,7 +83,11 @@ describe('report', { timeout: 300_000 }, () => {
     const rounded = await mobilequant(...['quantize', 'model', '--method', 'fast', '--out', 'rounded', ...CALIBRATION]);
     expect(rounded.status).toBe(0);
     const onGrids = ['report', 'rounded', ...MEASURE, '--out', 'on-grids', '--sensitivity', 'sites'];
-    const { divergences: few }: ReportData = JSON.parse((await mobilequant(...onGrids)).out);
+    const { out, reports } = await mobilequant(...onGrids);
+    expect(reports).toBe(
+      'rounded: its float form has the weights of this directory, which were rounded; compare with --reference MODEL.',
+    );
+    const { divergences: few }: ReportData = JSON.parse(out);
     const singles = few?.sites?.alone.map(({ site }) => site);
     expect(singles).toContain('mlp.w1.output');
     expect(singles).not.toContain('mlp.w1.weight');

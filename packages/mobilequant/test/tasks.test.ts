@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { mulberry32 } from '@mobilequant/core';
 import type { RunResult } from '@mobilequant/evaluator';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -156,6 +157,18 @@ describe('evaluate --tasks', () => {
     expect(together).toHaveLength(37 * 4);
     together.forEach((value, i) => {
       expect(value).toBeCloseTo(alone[i] as number, 4);
+    });
+  });
+
+  test('a GGUF file is told by its name and what is in it', async () => {
+    const gguf = fileURLToPath(new URL('../../checkpoint/test/fixtures/gguf/tiny.gguf', import.meta.url));
+    const args = ['--form', 'float', '--data-dir', 'data', '--tasks', 'lambada', '--limit', '2', '--json'];
+    const { out, reports } = await run(directory, ['evaluate', gguf, ...args]);
+    expect(reports).toBe('');
+    expect(counted(out).model).toEqual({
+      name: 'tiny.gguf',
+      form: 'float',
+      sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
     });
   });
 

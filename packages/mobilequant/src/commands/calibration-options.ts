@@ -2,24 +2,18 @@
 import type { Recipe } from '@mobilequant/quantizer';
 import { pathFrom, type Surroundings } from '../command.ts';
 import { choice, integer, number, type Option, type OptionValues, someTexts, texts, UsageError } from '../options.ts';
-import { size } from '../progress.ts';
+import { downloadTo } from '../progress.ts';
 import type { QuantizeDirectoryInput } from '../quantize-directory.ts';
 import { type Model, readModel } from '../read-model.ts';
 import { readRecipe } from '../read-recipe.ts';
 import { evenSamples, randomSamples, readTokens } from '../samples.ts';
 
-/** Options that say what a model is calibrated on and how it learns: shared with `all`. */
-export const calibrationOptions: {
+/** Options that say what a model is calibrated on: all that `observe` needs of these. */
+export const sampleOptions: {
   readonly calibration: Option<readonly string[]>;
   readonly samples: Option<number | undefined>;
   readonly tokens: Option<number>;
-  readonly learn: Option<readonly string[]>;
-  readonly 'learn-samples': Option<number | undefined>;
-  readonly 'learn-tokens': Option<number | undefined>;
-  readonly epochs: Option<number>;
   readonly seed: Option<number>;
-  readonly alpha: Option<number>;
-  readonly variant: Option<'modified' | 'original'>;
 } = {
   calibration: someTexts(
     'FILE…',
@@ -27,6 +21,19 @@ export const calibrationOptions: {
   ),
   samples: integer('N', 'calibration samples (default: 32, quantize and observe by fast: 16)', 1, undefined),
   tokens: integer('T', 'tokens of a sample', 2, 512),
+  seed: integer('S', 'seed of what is drawn: windows to learn from, rotations', 0, 1),
+};
+
+/** Options that say what a model is calibrated on and how it learns: shared with `all`. */
+export const calibrationOptions: typeof sampleOptions & {
+  readonly learn: Option<readonly string[]>;
+  readonly 'learn-samples': Option<number | undefined>;
+  readonly 'learn-tokens': Option<number | undefined>;
+  readonly epochs: Option<number | undefined>;
+  readonly alpha: Option<number | undefined>;
+  readonly variant: Option<'modified' | 'original' | undefined>;
+} = {
+  ...sampleOptions,
   learn: texts('FILE…', 'what to learn from (default: the calibration files)'),
   'learn-samples': integer(
     'N',
@@ -35,13 +42,30 @@ export const calibrationOptions: {
     undefined,
   ),
   'learn-tokens': integer('T', 'tokens of these (default: as for calibration)', 2, undefined),
-  epochs: integer('E', 'passes over the samples when learning', 1, 2),
-  seed: integer('S', 'seed of the windows to learn from', 0, 1),
-  alpha: number('A', 'SmoothQuant: share of the difficulty that moves into the weights', [0, 1], 0.5),
-  variant: choice(['modified', 'original'], 'SmoothQuant: all pairs, or norms only', 'modified'),
+  epochs: integer(
+    'E',
+    'passes over the samples of omniquant, mobilequant and --rounding learned (default 2)',
+    1,
+    undefined,
+  ),
+  alpha: number(
+    'A',
+    'smoothquant, omniquant, mobilequant: share of the difficulty that moves into the weights (default 0.5)',
+    [0, 1],
+    undefined,
+  ),
+  variant: choice(
+    ['modified', 'original'] as const,
+    'smoothquant, omniquant, mobilequant: all pairs, or norms only (default modified)',
+    undefined,
+  ),
 };
 
 type CalibrationValues = OptionValues<typeof calibrationOptions>;
+
+/** Those that say how samples are taken; `observe` learns from none. */
+type SampleValues = OptionValues<typeof sampleOptions> &
+  Partial<Pick<CalibrationValues, 'learn' | 'learn-samples' | 'learn-tokens'>>;
 
 const SAMPLES = 32;
 const FEWER_SAMPLES = 16; // half the text, not much more than half the time
@@ -50,10 +74,8 @@ const FEWER_SAMPLES = 16; // half the text, not much more than half the time
 export const samplesBy = (method?: string): number => (method === 'fast' ? FEWER_SAMPLES : SAMPLES);
 
 /** Opens the model that the user named. */
-export async function openModel(name: string, { directory, status }: Surroundings): Promise<Model> {
-  const onProgress = ({ file, received, total }: { file: string; received: number; total: number }) =>
-    status(`download: ${size(received)} of ${size(total)}, ${file}`);
-  return readModel(name, { directory, onProgress });
+export async function openModel(name: string, surroundings: Surroundings): Promise<Model> {
+  return readModel(name, { directory: surroundings.directory, onProgress: downloadTo(surroundings) });
 }
 
 /** The recipe that the user named. Throws a UsageError for a name or a file that is none. */
@@ -75,11 +97,11 @@ export async function samplesFor(
     calibration,
     samples = samplesBy(),
     tokens,
-    learn,
+    learn = [],
     'learn-samples': learnSamples,
     'learn-tokens': learnTokens = tokens,
     seed,
-  }: CalibrationValues,
+  }: SampleValues,
   surroundings: Surroundings,
   wanted: number = samples,
 ): Promise<Pick<Required<QuantizeDirectoryInput>, 'calibration' | 'training'>> {
@@ -106,9 +128,9 @@ export async function samplesFor(
 
 /** How to learn, as the options say. */
 export const learningOptions = ({
-  epochs,
-  alpha,
-  variant,
+  epochs = 2,
+  alpha = 0.5,
+  variant = 'modified',
   seed,
 }: CalibrationValues): {
   readonly epochs: number;

@@ -4,7 +4,7 @@ import { type BenchmarkResult, benchmarkTable, comparisonTable, exportedGraphs, 
 import { benchmark, connectPhone, readCompiled } from '@mobilequant/device/node';
 import { nodeRuntime } from '@mobilequant/tracer/node';
 import { type Command, checkStopped, command, pathFrom } from '../command.ts';
-import { writeNpuInputs } from '../npu-inputs.ts';
+import { prefillTokens, writeNpuInputs } from '../npu-inputs.ts';
 import { choice, flag, integer, text } from '../options.ts';
 import { deviceOptions } from './device-options.ts';
 
@@ -42,6 +42,7 @@ export const deviceBenchmark: Command = command({
     for (const name of names) {
       const directory = pathFrom(surroundings, name);
       const out = join(directory, soc.name);
+      await prefillTokens(directory);
       models.push({ name, directory, out, compiled: await readCompiled(out, exportedGraphs(directory), soc) });
     }
     const phone = await connectPhone({ signal, ...(values.serial !== undefined && { serial: values.serial }) });

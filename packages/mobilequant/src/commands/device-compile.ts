@@ -29,7 +29,7 @@ const options = {
 };
 
 const notes = `qairt and qnn: the tools of Qualcomm's SDK, its current ones and those of older releases. onnxruntime: the Python package onnxruntime-qnn.
-DIR is what export --target qnn-qdq or, for the SDK, qnn-encodings wrote.`;
+DIR is what export --target qnn-qdq or genai-qnn or, for the SDK, qnn-encodings wrote.`;
 
 export const deviceCompile: Command = command({
   name: 'device compile',

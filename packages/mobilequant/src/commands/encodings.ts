@@ -1,10 +1,8 @@
 /** `mobilequant encodings`: a file of encodings from one version of AIMET's format to another. */
-import { readFile } from 'node:fs/promises';
 import { writeFileAtomic } from '@mobilequant/checkpoint/node';
 import {
   defaultFacts,
   ENCODINGS_VERSIONS,
-  EncodingsError,
   type EncodingsFile,
   encodingsJson,
   parseEncodings,
@@ -12,6 +10,7 @@ import {
 } from '@mobilequant/exporter';
 import { readModel } from '@mobilequant/graph/node';
 import { type Command, command, pathFrom } from '../command.ts';
+import { fromFile, readText } from '../file-error.ts';
 import { choice, flag, text } from '../options.ts';
 
 const options = {
@@ -39,7 +38,10 @@ export const encodings: Command = command({
     const { file, guessed } =
       model === undefined
         ? parseGuessing(source)
-        : { file: parseEncodings(source, tensorFacts(await readModel(pathFrom(surroundings, model)))), guessed: {} };
+        : {
+            file: parseEncodings(source, tensorFacts(await fromFile(pathFrom(surroundings, model), readModel))),
+            guessed: {},
+          };
     const content = encodingsJson(file, { version: to, omitFloats });
     await writeFileAtomic(path, content);
 
@@ -75,9 +77,3 @@ function parseGuessing(source: string): { file: EncodingsFile; guessed: { axes?:
   });
   return { file, guessed };
 }
-
-const readText = (path: string): Promise<string> =>
-  readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    const received = cause.code === 'ENOENT' ? 'no such file' : String(cause.code ?? cause.message);
-    throw new EncodingsError(path, 'a file', received, 'Check the path.', { cause });
-  });

@@ -1,9 +1,9 @@
 /** `mobilequant generate`: what a model in one of its forms says behind a prompt. */
-import { readTokenizer } from '@mobilequant/checkpoint/node';
 import { generate } from '@mobilequant/core';
-import { type Command, command, pathFrom, runtimeFrom, runtimeOptions } from '../command.ts';
-import { FORMS, openForm } from '../forms.ts';
+import { type Command, command, runtimeFrom, runtimeOptions } from '../command.ts';
+import { FORMS, isExport, openForm, readFloatForm } from '../forms.ts';
 import { choice, integer, number, text, texts, UsageError } from '../options.ts';
+import { findModel, tokenizerAt } from './find-model.ts';
 
 const options = {
   prompt: text('TEXT', 'what to go on with'),
@@ -18,8 +18,9 @@ const options = {
   ...runtimeOptions,
 };
 
-const notes = `DIR is what quantize wrote (all forms), a float model (float), or what export wrote (integer). An export for an NPU (qnn-qdq) is run on this machine,
-prefill and decode with their cache of integers, as it is written (integer) or as the NPU rounds (htp); exports for other runtimes (transformers-js, genai) have such a cache too; other forms read the whole text again for each token.`;
+const notes = `DIR is what quantize wrote (all forms), a float model as quantize takes it (float), or what export wrote (integer). An export for an NPU (qnn-qdq) is run on this machine,
+prefill and decode with their cache of integers, as it is written (integer) or as the NPU rounds (htp); exports for other runtimes (transformers-js, genai) have such a cache too; other forms read the whole text again for each token.
+A prompt begins with the tokens that the tokenizer puts before a text, unless the model has a prefix in their place, or is an export, which does not say whether it has one.`;
 
 export const generateCommand: Command = command({
   name: 'generate',
@@ -29,9 +30,9 @@ export const generateCommand: Command = command({
   notes,
   async run(values, [name], surroundings) {
     const { prompt, tokens, form, temperature, seed, stop, json, ...others } = values;
-    const directory = pathFrom(surroundings, name as string);
-    const tokenizer = await readTokenizer(directory);
-    const ids = tokenizer.encode(prompt);
+    const { path: directory } = await findModel(name as string, form, surroundings);
+    const tokenizer = await tokenizerAt(directory);
+    const ids = tokenizer.encode(prompt, { addSpecialTokens: await beginsBare(directory) });
     const wrong = stop.find((id) => !/^\d+$/.test(id));
     if (wrong !== undefined) throw new UsageError(`--stop: expected token ids, got '${wrong}'.`);
     const ends = stop.length > 0 ? stop.map(Number) : [tokenizer.eosId].filter((id) => id !== undefined);
@@ -60,5 +61,9 @@ export const generateCommand: Command = command({
     surroundings.print(json ? JSON.stringify({ text: said, tokens: made, seconds }) : said);
   },
 });
+
+/** Whether no prefix stands before a text; an export's lies in its graph, where it is not told. */
+const beginsBare = async (directory: string): Promise<boolean> =>
+  !(await isExport(directory)) && (await readFloatForm(directory)).config.prefix.length === 0;
 
 const lastLine = (said: string): string => said.slice(said.lastIndexOf('\n') + 1).slice(-60);

@@ -1,9 +1,9 @@
 /** `mobilequant merge`: what shards come to together, of an evaluation or of an observation. */
-import { readFile } from 'node:fs/promises';
 import { joinObservations } from '@mobilequant/calibration';
 import { writeFileAtomic } from '@mobilequant/checkpoint/node';
 import { mergeRecords, parseRecords, type RunRecords, recordLine, resultOf } from '@mobilequant/evaluator';
 import { type Command, command, pathFrom } from '../command.ts';
+import { readText } from '../file-error.ts';
 import { isObservation, parseObservation, writeObservation } from '../observation-file.ts';
 import { flag, text, UsageError } from '../options.ts';
 import { describeResult } from './task-measurements.ts';
@@ -23,7 +23,7 @@ export const merge: Command = command({
   notes,
   async run({ out, json }, files, surroundings) {
     const contents = new Map<string, string>();
-    for (const file of files) contents.set(file, await readFile(pathFrom(surroundings, file), 'utf8'));
+    for (const file of files) contents.set(file, await readText(pathFrom(surroundings, file)));
     if ([...contents.values()].some(isObservation)) {
       if (out === undefined) throw new UsageError('--out: expected FILE, got nothing. Observations are put into one.');
       const observed = [...contents].map(([file, content]) => [file, parseObservation(content, file)] as const);

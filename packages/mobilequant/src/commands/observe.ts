@@ -6,7 +6,7 @@ import { writeObservation } from '../observation-file.ts';
 import { choice, text } from '../options.ts';
 import { progressTo } from '../progress.ts';
 import { beginning } from '../quantize-directory.ts';
-import { calibrationOptions, openModel, openRecipe, samplesBy, samplesFor } from './calibration-options.ts';
+import { openModel, openRecipe, sampleOptions, samplesBy, samplesFor } from './calibration-options.ts';
 import { planOf, planOptions } from './plan-options.ts';
 import { shardFrom } from './shard.ts';
 
@@ -14,14 +14,16 @@ const options = {
   recipe: text('NAME|FILE', `${Object.keys(recipes).join(', ')}, or a JSON file`, 'w8a8'),
   method: choice(PRESETS, 'a preset', 'fast'),
   ...planOptions,
-  ...calibrationOptions,
-  shard: text('I/N', 'only every Nth sample from the Ith, counted from 0 (default: all)', '0/1'),
+  ...sampleOptions,
+  shard: text('I/N', 'only every Nth sample from the Ith, counted from 0 (default: all)', undefined),
   out: text('FILE', 'file to write'),
   ...runtimeOptions,
 };
 
 const notes = `For many machines: each observes a shard with the same options, and \`quantize --observed\`, with these options too, goes on from all files (or from
 what \`merge\` made of them), to the result of one machine. Prefix and scales are searched in every shard anew.`;
+
+const ALL = '0/1'; // of one part, the first
 
 export const observeCommand: Command = command({
   name: 'observe',
@@ -30,7 +32,7 @@ export const observeCommand: Command = command({
   options,
   notes,
   async run(values, [name], surroundings) {
-    const shard = shardFrom(values.shard);
+    const shard = shardFrom(values.shard ?? ALL);
     const out = pathFrom(surroundings, values.out);
     const recipe = await openRecipe(values.recipe, '--recipe', surroundings);
     const model = await openModel(name as string, surroundings);

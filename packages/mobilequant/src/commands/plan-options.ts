@@ -17,10 +17,14 @@ export const planOptions: {
   readonly 'learned-rounding': Option<number | undefined>;
 } = {
   prefix: text('IDS|none', 'preset: tokens before every text (default: searched)', undefined),
-  transform: choice(['preset', ...TRANSFORMS], 'preset: what is done to the weights', 'preset'),
+  transform: choice(
+    ['preset', ...TRANSFORMS],
+    "preset: of the weights, the function stays; smooth: SmoothQuant's scales, scales: searched ones, rotation: Hadamard",
+    'preset',
+  ),
   ranges: choice(
     ['preset', ...RANGE_CHOICES],
-    "preset: by the recipe's rules, everything, or what the loss minds",
+    'preset: of activations; rules: as the recipe says, minmax: all that was seen, loss: what adds least to the loss',
     'preset',
   ),
   budget: number('SHARE', 'preset: of the multiply-accumulates that may get 16-bit activations', [0, 1], undefined),

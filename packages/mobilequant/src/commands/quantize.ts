@@ -13,7 +13,7 @@ import { type Command, checkStopped, command, pathFrom, runtimeFrom, runtimeOpti
 import { readObservations } from '../observation-file.ts';
 import { choice, flag, integer, text, texts, UsageError } from '../options.ts';
 import { duration, progressTo, size } from '../progress.ts';
-import { quantizeDirectory } from '../quantize-directory.ts';
+import { learnsByEpochs, quantizeDirectory } from '../quantize-directory.ts';
 import {
   calibrationOptions,
   learningOptions,
@@ -43,6 +43,9 @@ const notes = `Presets: fast takes no gradients; best chooses ranges by the loss
 Statistics come from N windows of T tokens at even distances over the text, learning from windows at random places.
 Interrupted (Ctrl-C, or killed), learning goes on with --resume and the same options, to the same result.`;
 
+/** Methods that smooth by statistics. */
+const SMOOTHING: readonly string[] = METHODS.filter((method) => method !== 'minmax');
+
 /** Stages that save what they have when they are stopped. */
 const LEARNING_STAGES = ['end to end', 'layer by layer', 'tuning'];
 
@@ -68,6 +71,13 @@ export const quantize: Command = command({
       throw new UsageError(`--${Object.keys(plan)[0]}: expected a preset as --method, got '${values.method}'.`);
     if (!preset && values.observed.length > 0)
       throw new UsageError(`--observed: expected a preset as --method, got '${values.method}'.`);
+    const smoothing = (['alpha', 'variant'] as const).find((option) => values[option] !== undefined);
+    if (smoothing && !SMOOTHING.includes(values.method))
+      throw new UsageError(
+        `--${smoothing}: expected smoothquant, omniquant or mobilequant as --method, got '${values.method}'.`,
+      );
+    if (values.epochs !== undefined && !learnsByEpochs(values.method) && plan.rounding !== 'learned')
+      report(`--epochs is passed over: ${values.method} learns nothing in passes over samples.`);
     const observed = await readObservations(values.observed.map((file) => pathFrom(surroundings, file)));
     const model = await openModel(name as string, surroundings);
     const { tuning = 0 } = preset ? { ...presetPlan(preset, recipe, model.config), ...plan } : {};

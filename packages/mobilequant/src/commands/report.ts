@@ -22,7 +22,7 @@ import { type OpenedModel, openFacts, rangesOfSites } from '../model-facts.ts';
 import { choice, integer, text, texts, UsageError } from '../options.ts';
 import { checkOutput } from '../output-directory.ts';
 import { progressTo } from '../progress.ts';
-import { readFloat } from '../quantized-directory.ts';
+import { readFloat, roundsWeights } from '../quantized-directory.ts';
 import type { Model } from '../read-model.ts';
 import { readScore } from '../read-score.ts';
 import { allTokens, readTokens } from '../samples.ts';
@@ -48,7 +48,8 @@ const options = {
 
 const notes = `DIR is what quantize wrote. The page needs no network and no script. What was measured stays in ${MEASUREMENTS} and is not measured again.
 With --data come signal to noise and outliers on the first 4 windows, sensitivities by kinds on 256 tokens of the first 2, and by sites, which takes
-minutes or more, on 128 tokens of the first; and perplexities, unless --results gives them. Suggested recipes want --sensitivity sites.`;
+minutes or more, on 128 tokens of the first; and perplexities, unless --results gives them. Suggestions for 16-bit activations want --sensitivity sites.
+Without --reference, perplexities stand beside those of each directory's own float form, whose weights presets have rounded.`;
 
 const SITE_WINDOWS = 4;
 const KINDS = { windows: 2, tokens: 256 };
@@ -102,6 +103,12 @@ export const reportCommand: Command = command({
         original,
         surroundings,
       };
+      const measured = models.filter((_, i) => given[i] === undefined);
+      for (const { directory, facts } of original ? [] : measured)
+        if (await roundsWeights(directory))
+          surroundings.report(
+            `${facts.name}: its float form has the weights of this directory, which were rounded; compare with --reference MODEL.`,
+          );
       const scores: (Score | undefined)[] = [];
       for (const [i, model] of models.entries()) scores.push(given[i] ?? (await scoreOf(measuring, model, form)));
       page = {

@@ -1,6 +1,5 @@
 /** `mobilequant evaluate --tasks`: a model on the tasks of lm-evaluation-harness. */
 import { readFile } from 'node:fs/promises';
-import { type DownloadProgress, readTokenizer } from '@mobilequant/checkpoint/node';
 import {
   alignedTable,
   blocksOf,
@@ -18,9 +17,10 @@ import {
 import { checkStopped, pathFrom, StoppedError, type Surroundings } from '../command.ts';
 import { evaluateTasks } from '../evaluate-tasks.ts';
 import { flag, integer, type Option, type OptionValues, text, UsageError } from '../options.ts';
-import { duration, size } from '../progress.ts';
+import { downloadTo, duration } from '../progress.ts';
 import { readTaskData } from '../task-data.ts';
 import { toolVersion } from '../version.ts';
+import { findModel, tokenizerAt } from './find-model.ts';
 import { shardFrom } from './shard.ts';
 import { type SubjectValues, subjectOf } from './task-subject.ts';
 
@@ -67,16 +67,16 @@ export async function measureTasks(values: TaskValues, name: string, surrounding
   if (values['data-dir'] === undefined) throw new UsageError('--data-dir: expected DIR, got nothing. Tasks need data.');
   if (shard && values.records === undefined)
     throw new UsageError('--records: expected FILE, got nothing. A shard is worth something in a file, for merge.');
-  const directory = pathFrom(surroundings, name);
   const chosen = await tasksFrom(values.tasks ?? '', surroundings);
+  const isTokenizer = values.server !== undefined || values.onnx !== undefined; // DIR is no more than that
+  const place = await findModel(name, isTokenizer ? 'float' : values.form, surroundings);
   const dataDirectory = pathFrom(surroundings, values['data-dir']);
-  const onProgress = ({ file, received, total }: DownloadProgress): void =>
-    status(`download: ${size(received)} of ${size(total)}, ${file}`);
+  const onProgress = downloadTo(surroundings);
   const data = await readTaskData(dataDirectory, chosen.tasks, fewshot > 0, values.hub ? { hub: { onProgress } } : {});
-  const coder = await readTokenizer(directory);
+  const coder = await tokenizerAt(place.path);
   const blocks = blocksOf(data.tasks, { limit, fewshot, seed, size: block });
 
-  const { model, tokens, open } = await subjectOf(values, directory, surroundings);
+  const { model, tokens, open } = await subjectOf(values, place, surroundings);
   const header: RunHeader = {
     mobilequant: toolVersion(),
     harness: HARNESS,

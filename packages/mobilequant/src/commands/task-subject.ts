@@ -1,16 +1,18 @@
 /** The model that tasks are measured on: a form of a directory, any ONNX file, or what a server has. */
+import { stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { LanguageModel } from '@mobilequant/core';
 import { completionsScorer, modelScorer, type RunHeader, type Scorer } from '@mobilequant/evaluator';
 import { onnxModel } from '@mobilequant/exporter';
 import type { Runtime } from '@mobilequant/tracer';
 import { pathFrom, runtimeFrom, type Surroundings } from '../command.ts';
-import { type Form, integerModelOf, openForm, readFloatForm } from '../forms.ts';
+import { checkHasWeights, type Form, integerModelOf, openForm, readFloatForm } from '../forms.ts';
 import { modelDigest } from '../model-digest.ts';
 import { modelOfLengths } from '../model-of-lengths.ts';
 import { UsageError } from '../options.ts';
 import { postJson } from '../post-json.ts';
 import { isQuantized, readQuantized } from '../quantized-directory.ts';
+import type { ModelPlace } from './find-model.ts';
 
 /** Tokens of the longest text, as far as the model has them. */
 const TOKENS = 2048;
@@ -37,7 +39,7 @@ export interface Subject {
 /** @throws UsageError for options that do not go together. */
 export async function subjectOf(
   values: SubjectValues,
-  directory: string,
+  { path, name }: ModelPlace,
   surroundings: Surroundings,
 ): Promise<Subject> {
   const { form, fused, server, 'server-model': served, onnx } = values;
@@ -56,7 +58,7 @@ export async function subjectOf(
       model: {
         name: basename(file),
         form: 'onnx',
-        sha256: await modelDigest(dirname(file), (name) => name.startsWith(basename(file))),
+        sha256: await modelDigest(dirname(file), (beside) => beside.startsWith(basename(file))),
       },
       tokens: values.tokens ?? TOKENS,
       async open() {
@@ -65,25 +67,30 @@ export async function subjectOf(
       },
     };
   }
-  const positions = await positionsOf(directory, form);
+  const positions = await positionsOf(path, form);
   const tokens = values.tokens ?? Math.min(TOKENS, positions ?? TOKENS);
   if (positions !== undefined && tokens > positions)
     surroundings.report(`Texts of ${tokens} tokens are longer than the model's ${positions} positions.`);
   return {
-    model: { name: basename(directory), form, sha256: await modelDigest(directory) },
+    model: { name, form, sha256: await digestOf(path) },
     tokens,
     async open() {
-      const model = await openTaskModel(runtimeFrom(values), directory, form, { tokens, fused });
+      const model = await openTaskModel(runtimeFrom(values), path, form, { tokens, fused });
       return { scorer: modelScorer(model, { length: tokens }), release: model.release };
     },
   };
 }
 
+/** Of a directory, or of a GGUF file alone. */
+const digestOf = async (path: string): Promise<string> =>
+  (await stat(path)).isFile() ? modelDigest(dirname(path), (name) => name === basename(path)) : modelDigest(path);
+
 /** How many positions the model has, where its directory says so. */
-const positionsOf = async (directory: string, form: Form): Promise<number | undefined> =>
-  form === 'float' || form === 'simulated' || isQuantized(directory)
-    ? (await readFloatForm(directory)).config.maxPositions
-    : undefined;
+async function positionsOf(directory: string, form: Form): Promise<number | undefined> {
+  const isComputed = form === 'float' || form === 'simulated';
+  if (isComputed) await checkHasWeights(directory, form);
+  return isComputed || isQuantized(directory) ? (await readFloatForm(directory)).config.maxPositions : undefined;
+}
 
 /** A form for texts of all lengths. */
 async function openTaskModel(
