@@ -112,6 +112,7 @@ describe('a config', () => {
     expect(configOf('gemma')).toEqual({
       ...COMMON,
       architectures: ['GemmaForCausalLM'],
+      head_dim: 16,
       model_type: 'gemma',
       rms_norm_eps: 1e-5,
       hidden_act: 'gelu_pytorch_tanh',
@@ -122,6 +123,7 @@ describe('a config', () => {
     expect(configOf('gemma2', caps)).toEqual({
       ...COMMON,
       architectures: ['Gemma2ForCausalLM'],
+      head_dim: 16,
       model_type: 'gemma2',
       rms_norm_eps: 1e-5,
       hidden_activation: 'gelu_pytorch_tanh',
@@ -143,6 +145,7 @@ describe('a config', () => {
     expect(configOf('gemma3', scaled)).toEqual({
       ...COMMON,
       architectures: ['Gemma3ForCausalLM'],
+      head_dim: 16,
       model_type: 'gemma3_text',
       num_hidden_layers: 7,
       rms_norm_eps: 1e-5,

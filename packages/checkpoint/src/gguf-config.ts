@@ -180,7 +180,7 @@ export function ggufModel(header: GgufHeader, file: string, ropeFactors?: Float3
     num_hidden_layers: layers,
     num_attention_heads: heads,
     num_key_value_heads: kvHeads,
-    ...(headDim * heads === hidden ? {} : { head_dim: headDim }),
+    ...(headDim * heads === hidden && !/^(qwen3|gemma)/.test(architecture.modelType) ? {} : { head_dim: headDim }), // for these, absent means 128 or 256
     max_position_embeddings: meta.count(key('context_length')),
     [architecture.norm === 'rms' ? 'rms_norm_eps' : 'layer_norm_eps']: shortest(meta.number(key(epsilon))),
     rope_theta: shortest(meta.number(key('rope.freq_base'), 10000)),

@@ -136,17 +136,21 @@ const jsonText = (value: JsonValue): string => `${JSON.stringify(value, null, 2)
 /** Puts the draft in place. What lay there and is no part of a model moves into it. */
 async function exchange(draft: string, directory: string, old: readonly string[] | undefined): Promise<void> {
   if (!old) return rename(draft, directory);
+  const made = new Set(await readdir(draft));
+  const kept = old.filter((entry) => !made.has(entry) && !MODEL_FILE.test(entry));
   const aside = temporaryName(directory);
-  await rename(directory, aside);
+  const moved: (readonly [from: string, to: string])[] = [];
+  const move = async (from: string, to: string): Promise<void> => {
+    await rename(from, to);
+    moved.push([from, to]);
+  };
   try {
-    await rename(draft, directory);
+    await move(directory, aside);
+    await move(draft, directory);
+    for (const entry of kept) await move(join(aside, entry), join(directory, entry));
   } catch (error) {
-    await rename(aside, directory);
+    for (const [from, to] of moved.reverse()) await rename(to, from);
     throw error;
-  }
-  const replaced = new Set(await readdir(directory));
-  for (const entry of old) {
-    if (!replaced.has(entry) && !MODEL_FILE.test(entry)) await rename(join(aside, entry), join(directory, entry));
   }
   await rm(aside, { recursive: true, force: true });
 }

@@ -67,7 +67,7 @@ export async function exportQnnPrefill(model: QuantizedModel, options: QnnPrefil
  */
 export async function exportQnnDecode(model: QuantizedModel, options: QnnDecodeOptions = {}): Promise<QnnGraphs> {
   const { config } = model;
-  const context = checkedTokens(config, options.context ?? Math.min(512, config.maxPositions));
+  const context = checkedTokens(config, options.context ?? Math.min(512, config.maxPositions), 'context');
   const tokens = checkedTokens(config, options.tokens ?? 1);
   const least = config.prefix.length + tokens + 1;
   if (context < least)

@@ -92,7 +92,7 @@ function pipelineSizes(
 ): { tokens: number; context: number } {
   const most = maxPositions - prefix.length;
   const tokens = asked ?? Math.min(128, Math.floor(most / 2));
-  const context = wanted ?? Math.floor(Math.min(512, most) / tokens) * tokens;
+  const context = wanted ?? Math.max(1, Math.floor(Math.min(512, most) / tokens)) * tokens;
   if (!Number.isInteger(tokens) || tokens < 2 || tokens > most)
     throw new ExportError('tokens', `a length from 2 to ${most}`, `${tokens}`, 'GenAI reads a text in such parts.');
   if (!Number.isInteger(context) || context < tokens || context > most || context % tokens !== 0)

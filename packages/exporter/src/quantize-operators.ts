@@ -518,7 +518,7 @@ function write(
     const data = async () => {
       const values = typedArrayOf('float32', await dataOf(own)) as Float32Array;
       return bytesOf(
-        Int32Array.from(values, (b, i) => Math.round(b / (scales[scales.length === 1 ? 0 : i] as number))),
+        Int32Array.from(values, (b, i) => inSums(name, i, b, scales[scales.length === 1 ? 0 : i] as number)),
       );
     };
     constant({ name: integers, type: 'int32', shape: own.shape, data });
@@ -539,6 +539,20 @@ function write(
   );
   const integers = { ...graph, inputs, outputs: outputs.map(([, output]) => output), nodes, initializers, values };
   return prune(named(integers, new Map(outputs.map(([from, { name }]) => [from, name]))));
+}
+
+const MOST = 2 ** 31 - 1;
+
+/** A bias in units of a product's sums. @throws ExportError where 32 bits do not hold it: it would wrap around on the device. */
+function inSums(name: string, channel: number, bias: number, scale: number): number {
+  const integer = Math.round(bias / scale);
+  if (Math.abs(integer) <= MOST) return integer;
+  throw new ExportError(
+    name,
+    `biases within ±${MOST} times the scale of their sums`,
+    `${bias} in channel ${channel}, where that is ${scale}`,
+    "The channel's weights are far smaller than its bias: quantize them per tensor, or leave the bias out.",
+  );
 }
 
 const keyOf = ({ bits, scale, zeroPoint }: Grid): string => `${bits} ${scale} ${zeroPoint}`;

@@ -141,7 +141,8 @@ function parameter(constant: Initializer, encoding: IntegerEncoding): Initialize
   const { bits, symmetric, granularity, scale, zeroPoint } = encoding;
   if (granularity.kind === 'block' || granularity.kind === 'lpbq')
     throw new ExportError(encoding.name, 'one scale for each channel', 'blocks', 'Quantize it per channel.');
-  const axis = granularity.kind === 'channel' ? granularity.axis : 0;
+  const given = granularity.kind === 'channel' ? granularity.axis : 0;
+  const axis = given < 0 ? given + shape.length : given;
   const inner = elementCount(shape.slice(axis + 1));
   const middle = symmetric ? 2 ** (bits - 1) : 0;
   return {

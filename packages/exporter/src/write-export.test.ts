@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { dataOf, type Graph, type Initializer, initializer, valuesOf } from '@mobilequant/graph';
@@ -103,6 +103,18 @@ test('an export that fails leaves what was there', async () => {
   await expect(writeExport(directory, files)).rejects.toThrow('no such weight');
   expect(await readFile(join(directory, 'notes.txt'), 'utf8')).toBe('before');
   expect(await readdir(folder)).toEqual(['out']);
+});
+
+test('an export that fails while it is moved leaves no model beside the weights of another', async () => {
+  const other = initializer('w', 'float32', [512], new Float32Array(512).fill(3));
+  await writeExport(folder, new Map([['a.onnx', graph]]));
+  await mkdir(join(folder, 'z.onnx.data', 'in the way'), { recursive: true });
+  const files = new Map([
+    ['a.onnx', graph],
+    ['z.onnx', { ...graph, initializers: new Map([['w', other]]) }],
+  ]);
+  await expect(writeExport(folder, files)).rejects.toThrow();
+  expect((await readdir(folder)).filter((name) => name.endsWith('.onnx'))).toEqual([]);
 });
 
 test('weights and encodings of a graph that is replaced do not stay behind, but for those that another may read', async () => {

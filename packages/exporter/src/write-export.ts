@@ -10,8 +10,8 @@ import type { ExportFiles } from './export-target.ts';
 
 /**
  * Writes files into a directory, which is made if it is not there. Everything is written under a temporary name beside it
- * first: an interrupted export leaves what was there. In the end the files are renamed one after another, external data first. Weights that
- * several graphs of a folder have are written once. Weights and encodings of a graph that is replaced go with it; other files stay.
+ * first: an interrupted export leaves what was there. In the end the files are renamed one after another, external data first; meanwhile no model is
+ * there rather than one with another's weights. Weights that several graphs of a folder have are written once. Weights and encodings of a graph that is replaced go with it; other files stay.
  *
  * @returns bytes of each file that was written, external data included.
  * @throws ExportError for a path that leads out of the directory.
@@ -51,6 +51,8 @@ async function moveInto(from: string, to: string): Promise<void> {
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(from.length + 1));
   const isData = (path: string) => /[._]data$/.test(path);
+  if (paths.some(isData))
+    for (const path of paths) if (path.endsWith('.onnx')) await rm(join(to, path), { force: true });
   for (const path of [...paths.filter(isData), ...paths.filter((path) => !isData(path))]) {
     await mkdir(dirname(join(to, path)), { recursive: true });
     await rename(join(from, path), join(to, path));

@@ -1,7 +1,16 @@
 /** Float graphs and encodings: with each tensor rounded as its encoding says, they are the graphs of integers. */
 import { quantizedForm } from '@mobilequant/calibration';
 import { type QuantizedModel, withPrefix } from '@mobilequant/core';
-import { dataOf, type Graph, type Initializer, initializer, type Node, typesOf, verify } from '@mobilequant/graph';
+import {
+  dataOf,
+  type Graph,
+  type Initializer,
+  initializer,
+  type Node,
+  typesOf,
+  valuesOf,
+  verify,
+} from '@mobilequant/graph';
 import { type Recipe, recipes, roundHalfEven } from '@mobilequant/quantizer';
 import type { Value, Values } from '@mobilequant/tracer';
 import { describe, expect, test } from 'vitest';
@@ -225,6 +234,34 @@ describe('what has no float form is refused by name', () => {
     const { graph: float, encodings } = await stripQuantizers(graph);
     expect(float.nodes.map(({ op, inputs, outputs }) => [op, ...inputs, ...outputs])).toEqual([['Sigmoid', 'x', 'q']]);
     expect([...encodings.activations.keys()]).toEqual(['x', 'q']);
+  });
+  test('channels are counted from the end too', async () => {
+    const weight = { op: 'DequantizeLinear', domain: '', inputs: ['w', 'ws', 'wz'], outputs: ['wr'] };
+    const rows = async (axis: number) => {
+      const nodes: Node[] = [
+        graph.nodes[0] as Node,
+        { ...weight, attributes: { axis } },
+        { op: 'MatMul', domain: '', inputs: ['r', 'wr'], outputs: ['y'], attributes: {} },
+        q,
+      ];
+      const constants = [
+        initializer(
+          'w',
+          'int8',
+          [4, 4],
+          Int8Array.from({ length: 16 }, (_, i) => i - 8),
+        ),
+        initializer('ws', 'float32', [4], [0.5, 0.25, 2, 1]),
+        initializer('wz', 'int8', [4], [0, 0, 0, 0]),
+      ].map((own) => [own.name, own] as const);
+      const values = new Map([...graph.values, ['wr', { type: 'float32' as const, shape: [4, 4] }]]);
+      const initializers = new Map([...graph.initializers, ...constants]);
+      const { graph: float } = await stripQuantizers({ ...graph, nodes, initializers, values });
+      const found = [...float.initializers.values()].find(({ shape }) => shape.length === 2) as Initializer;
+      return valuesOf(found, await dataOf(found));
+    };
+    expect(await rows(-1)).toEqual(await rows(1));
+    expect(await rows(-1)).not.toEqual(await rows(0));
   });
   test('a value without a grid', async () => {
     const nodes = [...graph.nodes.slice(0, 2), { ...q, op: 'Tanh', inputs: ['y'] }];

@@ -3,6 +3,7 @@ import { quantizedForm } from '@mobilequant/calibration';
 import {
   createDecoder,
   type DecoderConfig,
+  deriveWeights,
   generate,
   type LanguageModel,
   languageModel,
@@ -220,6 +221,29 @@ describe.each(architectures)('$name', ({ config: checkpoint }) => {
   });
 });
 
+test('a bias that 32 bits do not hold in units of its sums is refused, and does not wrap around', async () => {
+  const config = quantizedForm(architecture('qwen2'), 'exact');
+  const weights = randomWeights(config);
+  const [name, columns] = ['model.layers.0.self_attn.q_proj', config.hidden];
+  const matrix = (await weights.read(`${name}.weight`)).slice().fill(0, 0, columns); // the scale of row 0 is the smallest
+  const bias = (await weights.read(`${name}.bias`)).with(0, 5000);
+  const own = (data: Float32Array, shape: readonly number[]) => ({ shape, read: async () => data });
+  const changed = deriveWeights(
+    weights,
+    new Map([
+      [`${name}.weight`, own(matrix, weights.shape(`${name}.weight`))],
+      [`${name}.bias`, own(bias, weights.shape(`${name}.bias`))],
+    ]),
+  );
+  const { graph } = await exportQnnPrefill(await quantized('w8a8', { config, weights: changed }), { tokens });
+  const biases = [...graph.initializers.values()].filter(
+    ({ type, name }) => type === 'int32' && name.endsWith('_quantized'),
+  );
+  await expect(Promise.all(biases.map(dataOf))).rejects.toThrow(
+    /q_proj.bias.*: expected biases within .*, got 2500 in channel 0/,
+  );
+});
+
 test('keys and values come out as the integers that the cache holds, the prefix first', async () => {
   const { config, weights } = await withPrefix(runtime, llama, randomWeights(llama), [5, 9]);
   const model = await quantized('w8a8', { config, weights });
@@ -335,6 +359,9 @@ describe('decode behind a cache', () => {
 
   test('a context without room is refused', async () => {
     await expect(exportQnnDecode(await quantized('w8a8'), { context: 1 })).rejects.toThrow('at least 2 positions');
+    await expect(exportQnnDecode(await quantized('w8a8'), { context: 1e5 })).rejects.toThrow(
+      'context: expected a length',
+    );
   });
 });
 

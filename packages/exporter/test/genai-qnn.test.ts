@@ -230,6 +230,7 @@ test.each([
   [{ tokens: 1 }, 'tokens: expected a length from 2 to 64, got 1'],
   [{ tokens: 8, context: 20 }, 'context: expected a multiple of 8 (`tokens`), at most 64, got 20'],
   [{ tokens: 8, context: 72 }, 'at most 64, got 72'],
+  [{ tokens: 65 }, 'tokens: expected a length from 2 to 64, got 65'],
 ])('%o is refused', async (sizes, message) => {
   await expect(genaiQnnTarget.export(await quantized('w8a8'), { settings, ...sizes })).rejects.toThrow(message);
 });

@@ -32,6 +32,9 @@ describe('refused are', () => {
     expect(() => initializer('w', 'int64', [1], [0.5])).toThrowErrorMatchingInlineSnapshot(
       `[GraphError: initializer 'w': expected values that int64 holds, got 0.5 at 0.]`,
     );
+    expect(() => initializer('w', 'int64', [1], [Number.NaN])).toThrow(
+      'expected values that int64 holds, got NaN at 0',
+    );
   });
 
   test('the typed array of another type', () => {
@@ -46,6 +49,12 @@ describe('refused are', () => {
     );
     expect(() => initializer('w', 'float32', [2, 2], Float32Array.of(1))).toThrowErrorMatchingInlineSnapshot(
       `[GraphError: initializer 'w': expected 16 bytes for float32[2, 2], got 4.]`,
+    );
+  });
+
+  test('another number of bytes than the shape has', () => {
+    expect(() => valuesOf({ type: 'int4', shape: [4] }, Uint8Array.of(0x21))).toThrowErrorMatchingInlineSnapshot(
+      `[GraphError: valuesOf: expected 2 bytes for int4[4], got 1.]`,
     );
   });
 

@@ -46,6 +46,7 @@ export function initializer(
 /**
  * The numbers that bytes of a type and shape stand for; int64 only as exactly as a number can.
  *
+ * @throws GraphError for another number of bytes.
  * @example
  * valuesOf({ type: 'int4', shape: [3] }, Uint8Array.of(0xf1, 0x07)); // => [1, -1, 7]
  */
@@ -53,6 +54,13 @@ export function valuesOf(
   { type, shape }: { readonly type: ElementType; readonly shape: readonly number[] },
   bytes: Uint8Array,
 ): number[] {
+  const expected = byteLength(type, shape);
+  if (bytes.byteLength !== expected)
+    throw new GraphError({
+      where: 'valuesOf',
+      expected: `${expected} bytes for ${formatType({ type, shape })}`,
+      received: `${bytes.byteLength}`,
+    });
   const elements = typedArrayOf(type, bytes);
   if (type === 'float16') return Array.from(float16BitsToFloat32(elements as Uint16Array));
   if (type !== 'int4' && type !== 'uint4')
@@ -86,7 +94,7 @@ function convert(type: ElementType, values: readonly number[]): Elements {
     case 'float16':
       return float32ToFloat16Bits(values);
     case 'int64':
-      return BigInt64Array.from(values, (value) => BigInt(Math.trunc(value)));
+      return BigInt64Array.from(values, (value) => BigInt(Number.isFinite(value) ? Math.trunc(value) : 0));
     case 'int32':
       return Int32Array.from(values);
     case 'int16':

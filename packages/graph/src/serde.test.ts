@@ -3,6 +3,7 @@ import onnxProto from 'onnx-proto';
 import { describe, expect, test } from 'vitest';
 import { byteLength, ELEMENT_TYPES } from './element-type.ts';
 import type { Attribute, ElementType, Graph, Initializer } from './graph.ts';
+import { valuesOf } from './initializer.ts';
 import { decodeModel, encodeModel } from './serde.ts';
 
 const { ModelProto } = onnxProto.onnx;
@@ -160,6 +161,20 @@ describe('decodeModel', () => {
     const graph = decodeModel(model({ node: [{ opType: 'Constant', output: ['c'], attribute: [value] }] }));
     expect(graph.nodes).toEqual([]);
     expect(graph.initializers.get('c')).toEqual({ name: 'c', type: 'uint8', shape: [1], data: Uint8Array.of(7) });
+  });
+
+  test.each([
+    [{ name: 'value_float', type: 1, f: 0.5 }, 'float32', [], [0.5]],
+    [{ name: 'value_int', type: 2, i: -3 }, 'int64', [], [-3]],
+    [{ name: 'value_floats', type: 6, floats: [0.5, 2] }, 'float32', [2], [0.5, 2]],
+    [{ name: 'value_ints', type: 7, ints: [1, -1, 4] }, 'int64', [3], [1, -1, 4]],
+  ] as const)('takes the numbers of a Constant node, %o', (value, type, shape, values) => {
+    const node = [{ opType: 'Constant', output: ['c'], attribute: [value] }];
+    const { nodes, initializers } = decodeModel(model({ node } as unknown as Parameters<typeof model>[0]));
+    const found = initializers.get('c') as Initializer;
+    expect(nodes).toEqual([]);
+    expect(found).toMatchObject({ type, shape });
+    expect(valuesOf(found, found.data as Uint8Array)).toEqual(values);
   });
 
   test('does not take an initializer for an input', () => {

@@ -187,7 +187,7 @@ function integer(value: number, where: string): number {
  * The graph that the bytes of an ONNX model hold. Nothing in the bytes is trusted: sizes, types and references are checked.
  * Constant nodes become initializers, so that constants have one form. Data are views of `bytes` where possible.
  *
- * @throws FormatError when the bytes are no ONNX model, or use what `Graph` cannot hold (subgraphs, strings, doubles, …).
+ * @throws FormatError when the bytes are no ONNX model, or use what `Graph` cannot hold (subgraphs, strings, attributes that are tensors, …).
  */
 export function decodeModel(bytes: Uint8Array, { external = unread }: DecodeOptions = {}): Graph {
   const model = parse(bytes);
@@ -246,10 +246,19 @@ function opsetOf({ opsetImport }: Onnx.ModelProto): number {
 
 const isOnnx = (domain: string | null | undefined): boolean => !domain || domain === 'ai.onnx';
 
-/** The tensor of a Constant node that has one. */
+/** The tensor of a Constant node, which has it as such or as numbers. */
 function constantOf({ opType, domain, attribute }: Onnx.INodeProto): Onnx.ITensorProto | undefined {
   if (opType !== 'Constant' || !isOnnx(domain)) return undefined;
-  return attribute?.find(({ name }) => name === 'value')?.t ?? undefined;
+  for (const { name, t, f, i, floats, ints } of attribute ?? []) {
+    if (name === 'value') return t ?? undefined;
+    if (name === 'value_float') return { dataType: elementCode('float32'), floatData: [f ?? 0] };
+    if (name === 'value_int') return { dataType: elementCode('int64'), int64Data: [i ?? 0] };
+    if (name === 'value_floats')
+      return { dataType: elementCode('float32'), dims: [floats?.length ?? 0], floatData: floats ?? [] };
+    if (name === 'value_ints')
+      return { dataType: elementCode('int64'), dims: [ints?.length ?? 0], int64Data: ints ?? [] };
+  }
+  return undefined;
 }
 
 function readNode({ name, opType, domain, input, output, attribute }: Onnx.INodeProto): Node {

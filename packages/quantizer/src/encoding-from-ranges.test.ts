@@ -80,6 +80,11 @@ test('a range that is none is refused', () => {
   ).toThrowErrorMatchingInlineSnapshot(
     `[RangeError: lm_head.output: expected a range with min ≤ max, got [2, 1]. Swap the two.]`,
   );
+  for (const wide of [
+    { min: -3e38, max: 3e38 },
+    { min: 0, max: 1e39 },
+  ])
+    expect(() => affineFromRange(wide, asymmetric)).toThrow(/expected a range that float32 holds, got \[/);
 });
 
 test('a per-tensor spec has one range', () => {

@@ -35,7 +35,7 @@ export interface EncodingFromRanges {
  * The finest unsigned grid of `bits` bits that covers a range and 0.
  *
  * @throws RecipeError when `bits` is not 2 to 16.
- * @throws NonFiniteError when the range is not finite.
+ * @throws NonFiniteError when the range is not finite, or wider than float32 holds.
  * @throws RangeError when min is above max.
  * @example
  * affineFromRange({ min: -1, max: 14 }, { bits: 4, symmetric: false }); // => { scale: 1, zeroPoint: 1, qmax: 15, widened: false }
@@ -51,12 +51,23 @@ export function affineFromRange(
   const min = Math.fround(Math.min(range.min, 0));
   const max = Math.fround(Math.max(range.max, 0));
   if (symmetric) {
-    const scale = Math.max(unclampedScale(min, max, 2 ** (bits - 1) - 1, true), SCALE_MIN);
+    const scale = finite(unclampedScale(min, max, 2 ** (bits - 1) - 1, true), range, site ?? 'affineFromRange');
     return { scale, zeroPoint: 2 ** (bits - 1), qmax, widened: false };
   }
-  const scale = Math.max(unclampedScale(min, max, qmax, false), SCALE_MIN);
+  const scale = finite(unclampedScale(min, max, qmax, false), range, site ?? 'affineFromRange');
   const zeroPoint = clamp(roundHalfEven(Math.fround(Math.abs(min) / scale)), 0, qmax);
   return { scale, zeroPoint, qmax, widened: range.min > 0 || range.max < 0 };
+}
+
+/** The step of a grid, where float32 holds it. */
+function finite(scale: number, { min, max }: Range, where: string): number {
+  if (Number.isFinite(scale)) return Math.max(scale, SCALE_MIN);
+  throw new NonFiniteError({
+    where,
+    expected: 'a range that float32 holds',
+    received: `[${min}, ${max}]`,
+    advice: 'Look for an overflow before it.',
+  });
 }
 
 /** The encoding of a site with one range. Throws as {@link affineFromRange}. */

@@ -33,6 +33,14 @@ test('a pattern for every layer covers the layer-relative name, one for a single
   expect(matchSite('model.layers.3.self_attn.q_proj.weight', 'self_attn.q_proj.weight')).toBe(false);
 });
 
+test.each(['lm_head.weight', 'model.norm.weight', 'model.embed_tokens.weight'])(
+  'a pattern for every layer does not cover %s, which is in none',
+  (site) => {
+    for (const rest of ['*', '*.weight', '*norm.weight', '*weight'])
+      expect(matchSite(`model.layers.*.${rest}`, site)).toBe(false);
+  },
+);
+
 test('many stars do not make it slow', () => {
   expect(matchSite(`${'*a'.repeat(40)}b`, 'a'.repeat(2000))).toBe(false);
 });

@@ -4,6 +4,7 @@
  */
 
 const EVERY_LAYER = 'model.layers.*.';
+const FULL = /^(model|lm_head)\./; // how full names begin, and layer-relative ones do not
 
 /**
  * Whether `pattern` covers `site`. What a pattern says of every layer (`model.layers.*.…`) also covers the layer-relative name.
@@ -12,10 +13,11 @@ const EVERY_LAYER = 'model.layers.*.';
  * matchSite('model.layers.*.mlp.*.weight', 'model.layers.3.mlp.w2.weight'); // => true
  * matchSite('model.layers.*.mlp.*.weight', 'mlp.w2.weight'); // => true
  * matchSite('model.layers.3.mlp.w2.weight', 'mlp.w2.weight'); // => false
+ * matchSite('model.layers.*.*.weight', 'lm_head.weight'); // => false
  */
 export function matchSite(pattern: string, site: string): boolean {
   if (matches(pattern, site)) return true;
-  return pattern.startsWith(EVERY_LAYER) && matches(pattern.slice(EVERY_LAYER.length), site);
+  return pattern.startsWith(EVERY_LAYER) && !FULL.test(site) && matches(pattern.slice(EVERY_LAYER.length), site);
 }
 
 /** Greedy: after a mismatch, the last star takes one character more. */

@@ -29,15 +29,17 @@ export function programCache(executor: Executor): ProgramCache {
     ) {
       let program = programs.get(key);
       if (!program) {
-        program = executor.program(fn, specs());
-        programs.set(key, program);
-        program.catch(() => programs.delete(key));
+        const made: Promise<Program> = executor.program(fn, specs());
+        programs.set(key, made);
+        made.catch(() => programs.get(key) === made && programs.delete(key));
+        program = made;
       }
       return program as Promise<Program<Output>>;
     },
     async release() {
-      const all = await Promise.allSettled(programs.values());
-      programs.clear();
+      const own = [...programs.values()];
+      programs.clear(); // before anything is awaited: what is asked for meanwhile is compiled anew
+      const all = await Promise.allSettled(own);
       for (const result of all) if (result.status === 'fulfilled') await result.value.release();
     },
   };

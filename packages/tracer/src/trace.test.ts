@@ -53,6 +53,16 @@ describe('trace', () => {
     expect(inner().outputs).toHaveLength(1);
   });
 
+  test('refuses a gather by batches, which would be another one', () => {
+    const by = (batchDims: number) =>
+      trace(({ x, i }) => ({ y: tf.gather(x, i as tf.Tensor2D, 1, batchDims) }), {
+        x: [2, 3],
+        i: { shape: [2, 2], dtype: 'int32' },
+      });
+    expect(() => by(1)).toThrow('expected a gather without batchDims, got 1');
+    expect(by(0).outputs[0]?.shape).toEqual([2, 2, 2]);
+  });
+
   test('refuses an output that has the name of an input', () => {
     expect(() => trace(({ x }) => ({ x: tf.neg(x) }), { x: [1] })).toThrow("got 'x'");
   });

@@ -153,6 +153,20 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   },
   { name: 'look-up of rows', fn: (i) => tf.gather(t(i, 'W'), t(i, 'ids') as tf.Tensor1D), inputs: { W: [V, D], ids } },
   {
+    name: 'integers: clipped, stepped, counted, one hot',
+    fn: (i) => {
+      const own = t(i, 'ids') as tf.Tensor1D;
+      const clipped = tf.clipByValue(own, 2, 9);
+      const counts = tf.unsortedSegmentSum(clipped, own, V);
+      const hot = tf.gather(tf.transpose(tf.oneHot(own, V, 3, 1)), own);
+      return tf.concat(
+        [clipped, tf.step(tf.sub(own, 5)), counts, tf.reshape(hot, [-1])].map((one) => tf.cast(one, 'float32')),
+      );
+    },
+    inputs: { ids },
+    forwardOnly: 'integers',
+  },
+  {
     name: 'cross entropy by one hot',
     fn: (i) =>
       tf.neg(

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { blocksOf } from './blocks.ts';
 import { selectTasks } from './built-in-tasks.ts';
+import type { ContinuationTask } from './task.ts';
 import type { Item } from './template.ts';
 
 const items = (count: number): Item[] => Array.from({ length: count }, (_, i) => ({ i }));
@@ -39,5 +40,21 @@ describe('blocksOf', () => {
     });
     expect(numbers(blocksOf([loaded('mmlu_virology', 1)], { fewshot: 3 })[0]?.shots[0] ?? [])).toEqual([0, 1, 2]);
     expect(blocksOf([loaded('wikitext', 1)], { fewshot: 3 })[0]?.shots).toEqual([[]]);
+  });
+
+  test('of a task that has no solved items of its own, no item stands solved before itself', () => {
+    const { task, ...data } = loaded('lambada', 12, items(12));
+    const { shots: _, ...own } = task as ContinuationTask;
+    const shots = blocksOf([{ ...data, task: own }], { fewshot: 8 }).flatMap((block) => block.shots);
+    expect(shots).toHaveLength(12);
+    shots.forEach((before, i) => {
+      expect(before).toHaveLength(8);
+      expect(numbers(before)).not.toContain(i);
+    });
+  });
+
+  test('refuses blocks of nothing', () => {
+    for (const wrong of [{ limit: -1 }, { size: 0 }])
+      expect(() => blocksOf([loaded('lambada', 3)], wrong)).toThrow(/expected 1 or more, got/);
   });
 });

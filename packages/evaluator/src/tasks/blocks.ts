@@ -38,12 +38,14 @@ export interface BlockOptions {
 /**
  * All blocks, in order.
  *
- * @throws TaskError where there are fewer solved items than asked for.
+ * @throws TaskError where there are fewer solved items than asked for, RangeError for a limit or a size below 1.
  */
 export function blocksOf(
   tasks: readonly LoadedTask[],
   { limit = Infinity, fewshot = 0, seed = 1234, size = 16 }: BlockOptions = {},
 ): Block[] {
+  for (const [option, value] of Object.entries({ limit, size }))
+    if (!(value >= 1)) throw new RangeError(`blocksOf, ${option}: expected 1 or more, got ${value}.`);
   return tasks.flatMap((loaded) => {
     const { task } = loaded;
     const items = loaded.items.slice(0, limit);
@@ -63,7 +65,7 @@ function shotsOf(
   { fewshot, seed }: { readonly fewshot: number; readonly seed: number },
 ): (readonly Item[])[] {
   if (fewshot === 0 || task.kind === 'text') return items.map(() => []);
-  const order = task.shots?.order ?? 'random';
+  const order = task.shots?.order ?? 'random-others'; // of its own items, an item would stand solved before itself
   const drawn = order === 'random-others' ? fewshot + 1 : fewshot;
   if (pool.length < drawn) {
     const expected = `at least ${drawn} solved items`;

@@ -86,8 +86,12 @@ describe('completionsScorer', () => {
   });
 
   test('texts are cut to what the server takes', async () => {
-    expect(await scorer(4).windows([request([9, 9, 1, 2], [3, 4])])).toEqual([-1]);
-    expect(bodies[0]?.prompt).toEqual([[1, 2, 3, 4]]);
+    expect(await scorer(5).windows([request([9, 9, 1, 2], [3, 4])])).toEqual([-1]);
+    expect(bodies[0]?.prompt).toEqual([[1, 2, 3, 4]]); // and one more comes back
+    expect(() => scorer(2)).toThrow('completionsScorer, length: expected 3 or more, got 2.');
+    expect(() => completionsScorer({ url, model: 'served', length: 16, batch: 0, post })).toThrow(
+      'completionsScorer, batch: expected 1 or more, got 0.',
+    );
   });
 
   test('an answer without log-probabilities is an error', async () => {

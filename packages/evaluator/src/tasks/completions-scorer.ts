@@ -14,7 +14,7 @@ export interface CompletionsOptions {
   readonly url: string;
   /** What the server calls the model. */
   readonly model: string;
-  /** Tokens of the longest text that it takes. */
+  /** Tokens that it takes at once, the one that it is asked for among them; at least 3. */
   readonly length: number;
   /** Texts of one call. Default 8. */
   readonly batch?: number;
@@ -24,9 +24,12 @@ export interface CompletionsOptions {
 /**
  * A server as a scorer.
  *
- * @throws TaskError for answers without log-probabilities of the prompt's tokens.
+ * @throws RangeError for a length below 3 or a batch below 1; its functions a TaskError for answers without log-probabilities of the prompt's tokens.
  */
 export function completionsScorer({ url, model, length, batch = 8, post }: CompletionsOptions): Scorer {
+  if (!(length >= 3)) throw new RangeError(`completionsScorer, length: expected 3 or more, got ${length}.`);
+  if (!(batch >= 1)) throw new RangeError(`completionsScorer, batch: expected 1 or more, got ${batch}.`);
+  const read = length - 2; // the last token of a text is sent too, and one more comes back
   const address = `${url.replace(/\/+$/, '')}/completions`;
   const scoresOf = async (readings: readonly Reading[]): Promise<Score[]> => {
     const scores: Score[] = [];
@@ -39,10 +42,9 @@ export function completionsScorer({ url, model, length, batch = 8, post }: Compl
     }
     return scores;
   };
-  const readings = (requests: Parameters<Scorer['windows']>[0]) =>
-    requests.map((request) => readingOf(request, length - 1));
+  const readings = (requests: Parameters<Scorer['windows']>[0]) => requests.map((request) => readingOf(request, read));
   return {
-    length: length - 1, // the last token of a text is sent too
+    length: read,
     async score(items) {
       const scores = await scoresOf(items.flatMap(readings));
       let next = 0;

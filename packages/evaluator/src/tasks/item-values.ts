@@ -39,7 +39,7 @@ export function goldOf(task: ChoiceTask, item: Item): number {
   const { gold } = task;
   const value =
     typeof gold === 'string'
-      ? Number(valueAt(item, gold) ?? Number.NaN)
+      ? numberIn(valueAt(item, gold))
       : textsAt(item, gold.in).indexOf(String(valueAt(item, gold.find)));
   const count = choicesOf(task, item).length;
   if (Number.isInteger(value) && value >= 0 && value < count) return value;
@@ -47,6 +47,10 @@ export function goldOf(task: ChoiceTask, item: Item): number {
     typeof gold === 'string' ? [gold, valueAt(item, gold)] : [gold.find, valueAt(item, gold.find)];
   throw new TaskError(where, `one of ${count} answers`, described(received), 'Compare the task with the items.');
 }
+
+/** A label: a number, or its digits. An empty one is none. */
+const numberIn = (label: unknown): number =>
+  typeof label === 'number' || typeof label === 'boolean' || /^\d+$/.test(String(label)) ? Number(label) : Number.NaN;
 
 /** What is to be scored for an item: its answers behind the prompt, or its windows of up to `length` tokens. */
 export function requestsOf(

@@ -99,6 +99,9 @@ const AGGREGATIONS: Readonly<Record<MetricName, Aggregation>> = {
   bits_per_byte: bits,
 };
 
+export const isMetric = (name: unknown): name is MetricName =>
+  typeof name === 'string' && Object.hasOwn(AGGREGATIONS, name);
+
 /** A metric from what its items gave, at least one. */
 export const metricOf = (name: MetricName, items: readonly ItemValue[]): MetricResult =>
   aggregated(AGGREGATIONS[name], items);

@@ -54,7 +54,7 @@ const OPTIONAL: Readonly<Record<string, Check>> = {
 export function parseTask(json: unknown, where = 'task'): Task {
   if (!isRecord(json)) throw new TaskError(where, 'an object', described(json), 'Begin with {.');
   const kind = String(json.kind);
-  const required = REQUIRED[kind];
+  const required = Object.hasOwn(REQUIRED, kind) ? REQUIRED[kind] : undefined;
   if (!required)
     throw new TaskError(`${where}: kind`, Object.keys(REQUIRED).join(', '), described(json.kind), 'Choose one.');
   const metrics = METRICS[kind] as readonly string[];

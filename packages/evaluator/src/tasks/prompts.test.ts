@@ -53,6 +53,8 @@ test('hellaswag: marks are taken out, the second part begins large', () => {
   expect(promptOf(task, item, [])).toBe('Baking: Bake a cake now. The tv');
   expect(choicesOf(task, item)).toEqual(['burns. Then.', 'is on', 'a', 'b']);
   expect(goldOf(task, item)).toBe(1);
+  for (const label of ['', ' ', [], '1.0', null])
+    expect(() => goldOf(task, { ...item, label })).toThrow(/label: expected one of 4 answers/);
 });
 
 test('lambada_openai: the last word', () => {

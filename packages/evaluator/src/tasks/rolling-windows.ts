@@ -8,8 +8,10 @@ import type { Request } from './encode-pair.ts';
  * @param tokens of the document
  * @param prefix what the first token is scored behind
  * @param length of the longest text that the model reads
+ * @throws RangeError for a length below 1.
  */
 export function rollingWindows(tokens: Int32Array, prefix: number, length: number): Request[] {
+  if (!(length >= 1)) throw new RangeError(`rollingWindows, length: expected 1 or more, got ${length}.`);
   const requests: Request[] = [];
   for (let from = 0; from < tokens.length; from += length) {
     const continuation = tokens.subarray(from, from + length);

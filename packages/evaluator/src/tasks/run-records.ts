@@ -3,6 +3,7 @@
  * run can go on where it stopped, and parts of it that several machines did come together to what one would have got.
  */
 import type { ItemRecord } from './evaluate-block.ts';
+import { isMetric, type MetricName } from './metrics.ts';
 import { type CountedTask, type Summary, summarize } from './summarize.ts';
 import type { TaskGroup } from './task.ts';
 import { TaskError } from './task-error.ts';
@@ -63,7 +64,8 @@ export function parseRecords(text: string, file: string): RunRecords {
       }
     });
   if (!isHeader(header)) throw new TaskError(file, 'what a run was', 'none', ADVICE);
-  const wrong = records.findIndex((record) => !isRecord(record));
+  const metrics = new Map(header.tasks.map((task) => [task.name, task.metrics]));
+  const wrong = records.findIndex((record) => !isRecord(record, metrics));
   if (wrong >= 0)
     throw new TaskError(`${file}, line ${wrong + 2}`, 'an item', JSON.stringify(records[wrong]).slice(0, 40), ADVICE);
   return { header, records: records as ItemRecord[] };
@@ -76,7 +78,7 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
 function isHeader(value: unknown): value is RunHeader {
   if (!isObject(value) || !Array.isArray(value.tasks) || !Array.isArray(value.groups)) return false;
   const named = (entry: unknown): boolean =>
-    isObject(entry) && typeof entry.name === 'string' && Array.isArray(entry.metrics);
+    isObject(entry) && typeof entry.name === 'string' && Array.isArray(entry.metrics) && entry.metrics.every(isMetric);
   return (
     typeof value.harness === 'string' &&
     value.tasks.every((task) => named(task) && Number.isInteger((task as { items: unknown }).items)) &&
@@ -84,13 +86,20 @@ function isHeader(value: unknown): value is RunHeader {
   );
 }
 
-const isRecord = (value: unknown): boolean =>
-  isObject(value) &&
-  typeof value.task === 'string' &&
-  Number.isInteger(value.item) &&
-  isObject(value.values) &&
-  Array.isArray(value.logLikelihoods) &&
-  typeof value.seconds === 'number';
+/** @param metrics of each task of the run */
+function isRecord(value: unknown, metrics: ReadonlyMap<string, readonly MetricName[]>): boolean {
+  if (!isObject(value) || typeof value.task !== 'string' || !isObject(value.values)) return false;
+  const { values } = value;
+  return (
+    (metrics.get(value.task)?.every((name) => isItemValue(values[name])) ?? false) &&
+    Number.isInteger(value.item) &&
+    Array.isArray(value.logLikelihoods) &&
+    typeof value.seconds === 'number'
+  );
+}
+
+const isItemValue = (value: unknown): boolean =>
+  Array.isArray(value) ? value.length === 2 && value.every(Number.isFinite) : Number.isFinite(value);
 
 /** What tells a run from another: everything but the shard. */
 export function runIdentity({ shard, ...header }: RunHeader): string {

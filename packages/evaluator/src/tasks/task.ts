@@ -32,7 +32,7 @@ interface PromptTask extends TaskBase {
   readonly description?: string;
   /** A template. */
   readonly prompt: string;
-  /** Solved items. Default: from the task's own, at random. */
+  /** Solved items. Default: from the task's own items, at random, never the item itself (`random-others`). */
   readonly shots?: { readonly files: readonly string[]; readonly order: ShotOrder };
 }
 

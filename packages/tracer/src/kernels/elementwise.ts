@@ -85,7 +85,8 @@ lower<'a' | 'b'>('SquaredDifference', (recorder, { a, b }) => {
 
 /** x > 0 ? 1 : alpha */
 lower<'x', { alpha?: number }>('Step', (recorder, { x }, { alpha = 0 }) => {
-  const positive = recorder.cast(recorder.emit('Greater', [x, recorder.scalar(0)], x.shape, 'bool'), 'float32');
+  const zero = recorder.scalar(0, x.type === 'int32' ? 'int32' : 'float32');
+  const positive = recorder.cast(recorder.emit('Greater', [x, zero], x.shape, 'bool'), 'float32');
   if (alpha === 0) return positive;
   const scaled = recorder.emit('Mul', [positive, recorder.scalar(1 - alpha)], x.shape, 'float32');
   return recorder.emit('Add', [scaled, recorder.scalar(alpha)], x.shape, 'float32');
@@ -93,8 +94,12 @@ lower<'x', { alpha?: number }>('Step', (recorder, { x }, { alpha = 0 }) => {
 
 lower<'x', { clipValueMin: number; clipValueMax: number }>(
   'ClipByValue',
-  (recorder, { x }, { clipValueMin, clipValueMax }) =>
-    recorder.emit('Clip', [x, recorder.scalar(clipValueMin), recorder.scalar(clipValueMax)], x.shape, x.type),
+  (recorder, { x }, { clipValueMin, clipValueMax }) => {
+    const [least, most] = [clipValueMin, clipValueMax].map((end) =>
+      recorder.scalar(end, x.type === 'int32' ? 'int32' : 'float32'),
+    );
+    return recorder.emit('Clip', [x, least as Operand, most as Operand], x.shape, x.type);
+  },
 );
 
 lower<'x', { dtype: 'float32' | 'int32' | 'bool' }>('Cast', (recorder, { x }, { dtype }) => recorder.cast(x, dtype));

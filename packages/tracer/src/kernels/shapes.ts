@@ -3,6 +3,7 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import { lower } from '../backend.ts';
+import { TraceError } from '../errors.ts';
 import type { Operand, Recorder } from '../recorder.ts';
 
 const axisOf = (axis: number, shape: readonly number[]): number =>
@@ -101,25 +102,24 @@ lower<'x', { reps: number[] }>('Tile', (recorder, { x }, { reps }) => {
   return recorder.emit('Tile', [x, recorder.ints(reps)], shape, x.type);
 });
 
-lower<'x' | 'indices', { axis: number }>('GatherV2', (recorder, { x, indices }, { axis }) => {
-  const at = axisOf(axis, x.shape);
-  const shape = [...x.shape.slice(0, at), ...indices.shape, ...x.shape.slice(at + 1)];
-  return recorder.emit('Gather', [x, indices], shape, x.type, { attributes: { axis: at } });
-});
+lower<'x' | 'indices', { axis: number; batchDims?: number }>(
+  'GatherV2',
+  (recorder, { x, indices }, { axis, batchDims = 0 }) => {
+    if (batchDims !== 0)
+      throw new TraceError(`trace: expected a gather without batchDims, got ${batchDims}. Gather each part by itself.`);
+    const at = axisOf(axis, x.shape);
+    const shape = [...x.shape.slice(0, at), ...indices.shape, ...x.shape.slice(at + 1)];
+    return recorder.emit('Gather', [x, indices], shape, x.type, { attributes: { axis: at } });
+  },
+);
 
-lower<'indices', { depth: number; onValue?: number; offValue?: number }>(
+lower<'indices', { depth: number; onValue?: number; offValue?: number; dtype?: Filled }>(
   'OneHot',
-  (recorder, { indices }, { depth, onValue = 1, offValue = 0 }) => {
-    const values = recorder.constant([offValue, onValue], [2]);
-    return recorder.emit(
-      'OneHot',
-      [indices, recorder.scalar(depth, 'int32'), values],
-      [...indices.shape, depth],
-      'float32',
-      {
-        attributes: { axis: -1 },
-      },
-    );
+  (recorder, { indices }, { depth, onValue = 1, offValue = 0, dtype = 'int32' }) => {
+    const values = recorder.constant([offValue, onValue], [2]); // runtimes have it in float32 alone
+    const inputs = [indices, recorder.scalar(depth, 'int32'), values];
+    const hot = recorder.emit('OneHot', inputs, [...indices.shape, depth], 'float32', { attributes: { axis: -1 } });
+    return recorder.cast(hot, dtype);
   },
 );
 
@@ -129,9 +129,15 @@ lower<'x' | 'segmentIds', { numSegments: number }>(
   (recorder, { x, segmentIds }, { numSegments }) => {
     const shape = [numSegments, ...x.shape.slice(segmentIds.shape.length)];
     const ids = recorder.cast(recorder.reshape(segmentIds, [...segmentIds.shape, 1]), 'int64');
-    return recorder.emit('ScatterND', [recorder.fill(0, shape), ids, x], shape, x.type, {
-      attributes: { reduction: 'add' },
-    });
+    return recorder.emit(
+      'ScatterND',
+      [recorder.fill(0, shape, x.type === 'int32' ? 'int32' : 'float32'), ids, x],
+      shape,
+      x.type,
+      {
+        attributes: { reduction: 'add' },
+      },
+    );
   },
 );
 
