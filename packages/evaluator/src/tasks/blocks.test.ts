@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { blocksOf } from './blocks.ts';
 import { selectTasks } from './built-in-tasks.ts';
-import type { ContinuationTask } from './task.ts';
+import { parseTask } from './parse-task.ts';
 import type { Item } from './template.ts';
 
 const items = (count: number): Item[] => Array.from({ length: count }, (_, i) => ({ i }));
@@ -42,10 +42,19 @@ describe('blocksOf', () => {
     expect(blocksOf([loaded('wikitext', 1)], { fewshot: 3 })[0]?.shots).toEqual([[]]);
   });
 
-  test('of a task that has no solved items of its own, no item stands solved before itself', () => {
-    const { task, ...data } = loaded('lambada', 12, items(12));
-    const { shots: _, ...own } = task as ContinuationTask;
-    const shots = blocksOf([{ ...data, task: own }], { fewshot: 8 }).flatMap((block) => block.shots);
+  test('of a task from JSON that does not say which solved items it has, no item stands solved before itself', () => {
+    const task = parseTask({
+      kind: 'continuation',
+      name: 'own',
+      version: 1,
+      files: ['own.jsonl'],
+      prompt: '{i}',
+      continuation: '{i}',
+      metrics: ['acc'],
+    });
+    const shots = blocksOf([{ task, items: items(12), pool: items(12) }], { fewshot: 8 }).flatMap(
+      (block) => block.shots,
+    );
     expect(shots).toHaveLength(12);
     shots.forEach((before, i) => {
       expect(before).toHaveLength(8);

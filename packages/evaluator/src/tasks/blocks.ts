@@ -65,7 +65,7 @@ function shotsOf(
   { fewshot, seed }: { readonly fewshot: number; readonly seed: number },
 ): (readonly Item[])[] {
   if (fewshot === 0 || task.kind === 'text') return items.map(() => []);
-  const order = task.shots?.order ?? 'random-others'; // of its own items, an item would stand solved before itself
+  const order = task.shots?.order ?? 'random';
   const drawn = order === 'random-others' ? fewshot + 1 : fewshot;
   if (pool.length < drawn) {
     const expected = `at least ${drawn} solved items`;

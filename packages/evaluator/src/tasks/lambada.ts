@@ -7,7 +7,6 @@ export const lambada: ContinuationTask = {
   version: 1,
   files: ['lambada_openai/test.jsonl'],
   hub: { dataset: 'EleutherAI/lambada_openai' },
-  shots: { files: ['lambada_openai/test.jsonl'], order: 'random' }, // as the harness draws them: the item itself may be among them
   prepare: (item) => {
     const text = String(item.text);
     const last = text.lastIndexOf(' ');

@@ -47,7 +47,7 @@ const OPTIONAL: Readonly<Record<string, Check>> = {
 };
 
 /**
- * A task from the contents of a JSON file.
+ * A task from the contents of a JSON file. Where it does not say which solved items stand before an item, they are other ones of its own.
  *
  * @throws TaskError for fields that are missing, unknown or not what they should be.
  */
@@ -77,5 +77,6 @@ export function parseTask(json: unknown, where = 'task'): Task {
     const known = Object.keys({ ...needed, ...allowed }).join(', ');
     throw new TaskError(where, `fields among ${known}`, unknown, 'Correct the name.');
   }
-  return json as unknown as Task; // every field was looked at
+  const task = json as unknown as Task; // every field was looked at
+  return task.kind === 'text' ? task : { shots: { files: task.files, order: 'random-others' }, ...task };
 }

@@ -32,7 +32,7 @@ interface PromptTask extends TaskBase {
   readonly description?: string;
   /** A template. */
   readonly prompt: string;
-  /** Solved items. Default: from the task's own items, at random, never the item itself (`random-others`). */
+  /** Solved items. Default: from the task's own items, at random, as the harness draws them: the item itself may be among them. `parseTask` leaves it out. */
   readonly shots?: { readonly files: readonly string[]; readonly order: ShotOrder };
 }
 
