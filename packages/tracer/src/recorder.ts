@@ -195,3 +195,6 @@ export class Recorder {
     return { name, inputs, outputs, nodes: this.nodes, initializers: this.initializers, values: this.#known };
   }
 }
+
+/** The type of numbers that go with an operand's: whole ones with whole ones. */
+export const numberType = ({ type }: Operand): 'int32' | 'float32' => (type === 'int32' ? 'int32' : 'float32');

@@ -6,7 +6,7 @@
 import type { ElementType } from '@mobilequant/graph';
 import * as tf from '@tensorflow/tfjs';
 import { lower } from '../backend.ts';
-import { type Operand, type Recorder, sameShape } from '../recorder.ts';
+import { numberType, type Operand, type Recorder, sameShape } from '../recorder.ts';
 
 const broadcast = (a: Operand, b: Operand): number[] =>
   tf.backend_util.assertAndGetBroadcastShape([...a.shape], [...b.shape]);
@@ -85,7 +85,7 @@ lower<'a' | 'b'>('SquaredDifference', (recorder, { a, b }) => {
 
 /** x > 0 ? 1 : alpha */
 lower<'x', { alpha?: number }>('Step', (recorder, { x }, { alpha = 0 }) => {
-  const zero = recorder.scalar(0, x.type === 'int32' ? 'int32' : 'float32');
+  const zero = recorder.scalar(0, numberType(x));
   const positive = recorder.cast(recorder.emit('Greater', [x, zero], x.shape, 'bool'), 'float32');
   if (alpha === 0) return positive;
   const scaled = recorder.emit('Mul', [positive, recorder.scalar(1 - alpha)], x.shape, 'float32');
@@ -95,9 +95,7 @@ lower<'x', { alpha?: number }>('Step', (recorder, { x }, { alpha = 0 }) => {
 lower<'x', { clipValueMin: number; clipValueMax: number }>(
   'ClipByValue',
   (recorder, { x }, { clipValueMin, clipValueMax }) => {
-    const [least, most] = [clipValueMin, clipValueMax].map((end) =>
-      recorder.scalar(end, x.type === 'int32' ? 'int32' : 'float32'),
-    );
+    const [least, most] = [clipValueMin, clipValueMax].map((end) => recorder.scalar(end, numberType(x)));
     return recorder.emit('Clip', [x, least as Operand, most as Operand], x.shape, x.type);
   },
 );

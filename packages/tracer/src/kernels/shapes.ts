@@ -4,7 +4,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { lower } from '../backend.ts';
 import { TraceError } from '../errors.ts';
-import type { Operand, Recorder } from '../recorder.ts';
+import { numberType, type Operand, type Recorder } from '../recorder.ts';
 
 const axisOf = (axis: number, shape: readonly number[]): number =>
   tf.util.parseAxisParam(axis, [...shape])[0] as number;
@@ -91,7 +91,7 @@ lower<'x', { paddings: [number, number][]; constantValue: number }>(
   (recorder, { x }, { paddings, constantValue }) => {
     const shape = x.shape.map((d, i) => d + (paddings[i]?.[0] ?? 0) + (paddings[i]?.[1] ?? 0));
     const pads = recorder.ints([...paddings.map((p) => p[0]), ...paddings.map((p) => p[1])]);
-    const value = recorder.scalar(constantValue, x.type === 'int32' ? 'int32' : 'float32');
+    const value = recorder.scalar(constantValue, numberType(x));
     return recorder.emit('Pad', [x, pads, value], shape, x.type);
   },
 );
@@ -129,15 +129,9 @@ lower<'x' | 'segmentIds', { numSegments: number }>(
   (recorder, { x, segmentIds }, { numSegments }) => {
     const shape = [numSegments, ...x.shape.slice(segmentIds.shape.length)];
     const ids = recorder.cast(recorder.reshape(segmentIds, [...segmentIds.shape, 1]), 'int64');
-    return recorder.emit(
-      'ScatterND',
-      [recorder.fill(0, shape, x.type === 'int32' ? 'int32' : 'float32'), ids, x],
-      shape,
-      x.type,
-      {
-        attributes: { reduction: 'add' },
-      },
-    );
+    return recorder.emit('ScatterND', [recorder.fill(0, shape, numberType(x)), ids, x], shape, x.type, {
+      attributes: { reduction: 'add' },
+    });
   },
 );
 
