@@ -113,13 +113,12 @@ lower<'x' | 'indices', { axis: number; batchDims?: number }>(
   },
 );
 
-lower<'indices', { depth: number; onValue?: number; offValue?: number; dtype?: Filled }>(
+lower<'indices', { depth: number; onValue?: number; offValue?: number }>(
   'OneHot',
-  (recorder, { indices }, { depth, onValue = 1, offValue = 0, dtype = 'int32' }) => {
-    const values = recorder.constant([offValue, onValue], [2]); // runtimes have it in float32 alone
+  (recorder, { indices }, { depth, onValue = 1, offValue = 0 }) => {
+    const values = recorder.constant([offValue, onValue], [2]); // in float32 whatever was asked for: runtimes have no other
     const inputs = [indices, recorder.scalar(depth, 'int32'), values];
-    const hot = recorder.emit('OneHot', inputs, [...indices.shape, depth], 'float32', { attributes: { axis: -1 } });
-    return recorder.cast(hot, dtype);
+    return recorder.emit('OneHot', inputs, [...indices.shape, depth], 'float32', { attributes: { axis: -1 } });
   },
 );
 
