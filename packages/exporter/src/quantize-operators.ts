@@ -551,7 +551,7 @@ function inSums(name: string, channel: number, bias: number, scale: number): num
     name,
     `biases within ±${MOST} times the scale of their sums`,
     `${bias} in channel ${channel}, where that is ${scale}`,
-    "The channel's weights are far smaller than its bias: quantize them per tensor, or leave the bias out.",
+    "The channel's weights are far smaller than its bias. Quantize that weight per tensor in the recipe, so that all channels share a larger scale.",
   );
 }
 

@@ -51,16 +51,16 @@ export function affineFromRange(
   const min = Math.fround(Math.min(range.min, 0));
   const max = Math.fround(Math.max(range.max, 0));
   if (symmetric) {
-    const scale = finite(unclampedScale(min, max, 2 ** (bits - 1) - 1, true), range, site ?? 'affineFromRange');
+    const scale = usableScale(unclampedScale(min, max, 2 ** (bits - 1) - 1, true), range, site ?? 'affineFromRange');
     return { scale, zeroPoint: 2 ** (bits - 1), qmax, widened: false };
   }
-  const scale = finite(unclampedScale(min, max, qmax, false), range, site ?? 'affineFromRange');
+  const scale = usableScale(unclampedScale(min, max, qmax, false), range, site ?? 'affineFromRange');
   const zeroPoint = clamp(roundHalfEven(Math.fround(Math.abs(min) / scale)), 0, qmax);
   return { scale, zeroPoint, qmax, widened: range.min > 0 || range.max < 0 };
 }
 
-/** The step of a grid, where float32 holds it. */
-function finite(scale: number, { min, max }: Range, where: string): number {
+/** The step of a grid, at least the smallest. @throws NonFiniteError where float32 does not hold it. */
+function usableScale(scale: number, { min, max }: Range, where: string): number {
   if (Number.isFinite(scale)) return Math.max(scale, SCALE_MIN);
   throw new NonFiniteError({
     where,
